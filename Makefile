@@ -1,0 +1,76 @@
+# Needs Python 3.11+ with venv, a C compiler, and nothing else; everything goes into .venv.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+ARGS   ?= --nodes 12 --kill 2
+JUNK   := build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
+# The rooms as the setup script lists them, so that stubtest checks each one.
+ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
+
+.PHONY: build network test lint bench wheel sanitize clean
+.DELETE_ON_ERROR:
+
+build: $(VENV)/.built
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "make: $(PYTHON) is older than 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	    { echo "make: $(PYTHON) cannot create virtual environments; install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml tools/requirements.py | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) tools/requirements.py build cli test lint > $(VENV)/requirements.txt
+	$(PY) -m pip install --quiet -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(SOURCES)
+	@command -v $${CC:-cc} >/dev/null || { echo "make: no C compiler; install gcc" >&2; exit 1; }
+	$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+network: build
+	@$(PY) -m routing network $(ARGS)
+
+test: build
+	$(PY) -m pytest $(TEST_ARGS)
+
+lint: build
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint $(SOURCES)
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest --ignore-unused-allowlist --allowlist tests/typing/stubtest.allow \
+	    --mypy-config-file pyproject.toml $(ROOMS)
+
+bench: build
+	$(PY) -m pytest bench --benchmark-enable --benchmark-only --benchmark-disable-gc \
+	    --benchmark-group-by=group --benchmark-columns=min,median,rounds --timeout=600 $(BENCH_ARGS)
+
+wheel: build
+	rm -rf dist build/lib* build/bdist*
+	$(PY) -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PY) -c 'from setuptools.build_meta import build_sdist; build_sdist("dist")' >/dev/null
+	@ls -l dist
+
+# The instrumented rooms live in a tree of their own, so that the ordinary ones stay as they are.
+SANITIZED := build/sanitize
+sanitize: build
+	rm -rf $(SANITIZED)/tree
+	mkdir -p $(SANITIZED)/tree
+	ROUTING_SANITIZE=1 $(PY) setup.py --quiet build --build-base $(SANITIZED)/base \
+	    --build-lib $(SANITIZED)/tree
+	cp -r tests pyproject.toml setup.py $(SANITIZED)/tree/
+	cd $(SANITIZED)/tree && \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    ROUTING_EXPECT_SANITIZED=1 \
+	    $(CURDIR)/$(PY) -m pytest -p no:cacheprovider --timeout=300 \
+	    $$(cd $(CURDIR) && sed -n 's/^\([^#].*\)/\1/p' tests/sanitized.txt) $(TEST_ARGS)
+
+clean:
+	rm -rf $(JUNK) routing/*.so $(VENV)/.built
+	find routing tests bench tools -name __pycache__ -prune -exec rm -rf {} +

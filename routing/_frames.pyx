@@ -1,0 +1,391 @@
+"""Records and frames: the bytes between a socket and a channel; no cipher, no meaning of a kind.
+
+All integers are big-endian.
+
+    record = u32 length | sealed       length = bytes of `sealed`: ciphertext and 16 bytes of tag,
+                                       itself not counted
+    frame  = u32 length | u8 kind | body
+                                       length = bytes of `body`: neither itself nor kind counted
+
+The plaintext of a record is one frame or more, whole, with nothing behind the last. It is at most
+`GATHER_BYTES_MAX`, or it is exactly one frame. A sealed record is at most `frame limit +
+RECORD_OVERHEAD_MAX` bytes. Every size is checked before memory is taken for it, and memory grows
+with the bytes that have come, never with the bytes that were announced.
+"""
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromObject
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy, memmove
+
+cimport cython
+
+from routing.errors import CloseCode, RoutingError, UsageError
+
+__all__ = [
+    "FRAME_HEADER_BYTES",
+    "GATHER_BYTES_MAX",
+    "PRIORITIES",
+    "RECORD_OVERHEAD_MAX",
+    "FrameError",
+    "FrameWriter",
+    "RecordReader",
+    "split_frames",
+]
+
+cdef enum:
+    HEADER = 5
+    LENGTH = 4
+    SEAL = 16
+    GATHER = 65_536
+    OVERHEAD = 64
+    FRAME = 1_048_576
+    LANES = 4
+    MEMORY_LEAST = 4_096
+    # A read that fills less than a quarter of the memory so often in a row gives half of it back.
+    LEAN_READS = 8
+
+FRAME_HEADER_BYTES = HEADER
+GATHER_BYTES_MAX = GATHER
+PRIORITIES = LANES
+RECORD_OVERHEAD_MAX = OVERHEAD
+
+
+class FrameError(RoutingError):
+    """The far end sent bytes that are no record or no frame; `code` is the reason to close with."""
+
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+cdef inline uint32_t load32(const unsigned char *at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
+
+
+cdef inline void store32(unsigned char *at, uint32_t value) noexcept nogil:
+    at[0] = value >> 24
+    at[1] = (value >> 16) & 0xFF
+    at[2] = (value >> 8) & 0xFF
+    at[3] = value & 0xFF
+
+
+cdef int next_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t at,
+                    Py_ssize_t frame_max, Frame *frame) except -1:
+    """Fill `frame` with the one that begins at `at` < size; 0, or an exception."""
+    cdef Py_ssize_t left = size - at
+    cdef uint32_t length
+    if left < HEADER:
+        raise FrameError(CloseCode.BAD_FRAME, f"record ends inside a frame header, {left} bytes in")
+    length = load32(data + at)
+    if length > frame_max:
+        raise FrameError(
+            CloseCode.TOO_LARGE, f"frame of {length} bytes exceeds frame_bytes_max={frame_max}"
+        )
+    if length > left - HEADER:
+        raise FrameError(
+            CloseCode.BAD_FRAME, f"frame of {length} bytes in a record with {left - HEADER} left"
+        )
+    frame.kind = data[at + LENGTH]
+    frame.length = length
+    frame.start = at + HEADER
+    return 0
+
+
+cpdef list split_frames(bytes plaintext, Py_ssize_t frame_max=FRAME):
+    """Return the frames of a record's plaintext as (kind, body), in order.
+
+    Raises:
+        FrameError: it holds no frame, a cut one, one above `frame_max` (TOO_LARGE), or several
+            although it is longer than a gathered record may be.
+    """
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(plaintext)
+    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(plaintext)
+    cdef Py_ssize_t at = 0
+    cdef Frame frame
+    cdef list frames = []
+    if size == 0:
+        raise FrameError(CloseCode.BAD_FRAME, "record without a frame")
+    while at < size:
+        next_frame(data, size, at, frame_max, &frame)
+        at = frame.start + frame.length
+        if size > GATHER and at != size:
+            raise FrameError(
+                CloseCode.BAD_FRAME,
+                f"record of {size} bytes holds several frames, only {GATHER} may be gathered",
+            )
+        frames.append((
+            <int>frame.kind,
+            PyBytes_FromStringAndSize(<const char *>data + frame.start, frame.length),
+        ))
+    return frames
+
+
+@cython.final
+cdef class FrameWriter:
+    """Frames that wait to be written on one connection, by priority 0 (control) to 3 (bulk).
+
+    Bodies are kept by reference and copied once, into the plaintext of their record. `queued`
+    counts the bytes that wait, headers included; whoever appends must bound it.
+    """
+
+    def __cinit__(self, Py_ssize_t frame_max=FRAME):
+        if frame_max < 1 or frame_max > FRAME:
+            raise UsageError(f"frame_max={frame_max} must be 1 to {FRAME}")
+        self._frame_max = frame_max
+        self._lanes = [[] for _ in range(LANES)]
+        self._heads = [0, 0, 0, 0]
+        self.queued = 0
+        self.count = 0
+
+    def __len__(self):
+        return self.count
+
+    cpdef append(self, int kind, bytes body, int priority=0):
+        """Queue one frame behind those of its priority.
+
+        Raises:
+            UsageError: kind is no u8, priority is not 0 to 3, body is above the frame limit.
+        """
+        if body is None:
+            raise UsageError("frame body None must be bytes")
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        if kind < 0 or kind > 255:
+            raise UsageError(f"frame kind {kind} must be 0 to 255")
+        if priority < 0 or priority >= LANES:
+            raise UsageError(f"priority {priority} must be 0 to {LANES - 1}")
+        if size > self._frame_max:
+            raise UsageError(
+                f"frame of {size} bytes exceeds frame_bytes_max={self._frame_max}; split it"
+            )
+        (<list>self._lanes[priority]).append((kind, body))
+        self.queued += HEADER + size
+        self.count += 1
+
+    cpdef list take(self, Py_ssize_t room=-1):
+        """Return plaintexts of records, control first, and forget what they hold.
+
+        Stops before a record would begin with `room` bytes or more already taken; -1 takes all.
+        """
+        cdef list taken = []
+        cdef Py_ssize_t total = 0
+        cdef bytes plaintext
+        while self.count and (room < 0 or total < room):
+            plaintext = self._gather()
+            total += PyBytes_GET_SIZE(plaintext)
+            taken.append(plaintext)
+        return taken
+
+    cdef bytes _gather(self):
+        """Return the plaintext of one record; there must be a frame."""
+        cdef list frames = []
+        cdef Py_ssize_t size = 0, step
+        cdef tuple frame
+        cdef bytes body, plaintext
+        cdef unsigned char *at
+        while self.count:
+            frame = self._peek()
+            step = HEADER + PyBytes_GET_SIZE(<bytes>frame[1])
+            if frames and size + step > GATHER:
+                break
+            size += step
+            frames.append(self._pop())
+        plaintext = PyBytes_FromStringAndSize(NULL, size)
+        at = <unsigned char *>PyBytes_AS_STRING(plaintext)
+        for frame in frames:
+            body = <bytes>frame[1]
+            step = PyBytes_GET_SIZE(body)
+            store32(at, <uint32_t>step)
+            at[LENGTH] = <unsigned char>(<int>frame[0])
+            memcpy(at + HEADER, PyBytes_AS_STRING(body), step)
+            at += HEADER + step
+        self.queued -= size
+        return plaintext
+
+    cdef tuple _peek(self):
+        cdef int lane
+        cdef list frames
+        for lane in range(LANES):
+            frames = <list>self._lanes[lane]
+            if self._heads[lane] < len(frames):
+                return <tuple>frames[self._heads[lane]]
+        raise AssertionError("no frame waits")
+
+    cdef tuple _pop(self):
+        """Remove the first frame; a lane is compacted when half of it is gone, so O(1) each."""
+        cdef int lane
+        cdef list frames
+        cdef tuple frame
+        cdef Py_ssize_t head
+        for lane in range(LANES):
+            frames = <list>self._lanes[lane]
+            head = self._heads[lane]
+            if head >= len(frames):
+                continue
+            frame = <tuple>frames[head]
+            frames[head] = None
+            head += 1
+            if head == len(frames):
+                frames.clear()
+                head = 0
+            elif head >= 256 and head * 2 >= len(frames):
+                del frames[:head]
+                head = 0
+            self._heads[lane] = head
+            self.count -= 1
+            return frame
+        raise AssertionError("no frame waits")
+
+
+@cython.final
+cdef class RecordReader:
+    """The read buffer of one connection: bytes come in as they like, sealed records come out.
+
+    It owns one block of memory that doubles when a read has filled it and shrinks when reads stay
+    small. A view that it hands out is good until the next `get_buffer`; used later it shows other
+    bytes, never freed ones.
+
+    Args:
+        record_max: Bytes of a sealed record, its length not counted; `limit` changes it.
+    """
+
+    def __cinit__(self, Py_ssize_t record_max):
+        self._memory = None
+        self._view = None
+        self._start = 0
+        self._end = 0
+        self._lean = 0
+        self._full = False
+        self._failed = None
+        self.limit(record_max)
+
+    def limit(self, Py_ssize_t record_max):
+        """Allow sealed records of up to `record_max` bytes from now on.
+
+        Raises:
+            UsageError: not between 22 (one empty frame) and 1 MiB + 64.
+        """
+        if record_max < SEAL + HEADER or record_max > FRAME + OVERHEAD:
+            raise UsageError(
+                f"record_max={record_max} must be {SEAL + HEADER} to {FRAME + OVERHEAD}"
+            )
+        self.record_max = record_max
+
+    @property
+    def unread(self):
+        """Bytes that have come and were not handed out."""
+        return self._end - self._start
+
+    @property
+    def memory(self):
+        """Bytes of memory held for reading."""
+        return 0 if self._memory is None else PyByteArray_GET_SIZE(self._memory)
+
+    cpdef get_buffer(self, Py_ssize_t sizehint=-1):
+        """Return memory to read into, never empty; `sizehint` is not heeded."""
+        cdef Py_ssize_t held, left = self._end - self._start
+        if self._memory is None:
+            self._fit(MEMORY_LEAST)
+        held = PyByteArray_GET_SIZE(self._memory)
+        if self._start:
+            # Close up, so that the whole rest of the block is free.
+            memmove(PyByteArray_AS_STRING(self._memory),
+                    PyByteArray_AS_STRING(self._memory) + self._start, left)
+            self._start = 0
+            self._end = left
+        if left == held:
+            assert left < self.record_max + LENGTH, "read the records before reading on"
+            self._fit(2 * held)
+        elif self._full and held < GATHER and held < self.record_max:
+            # More is waiting than one read could take; what is allowed for one record anyway.
+            self._fit(2 * held)
+        elif self._lean >= LEAN_READS and held > MEMORY_LEAST and left <= held // 2:
+            self._lean = 0
+            self._fit(held // 2)
+        self._full = False
+        return self._view[self._end:]
+
+    cpdef buffer_updated(self, Py_ssize_t count):
+        """Take note that `count` bytes were written at the beginning of the last buffer."""
+        cdef Py_ssize_t held = 0 if self._memory is None else PyByteArray_GET_SIZE(self._memory)
+        if count < 0 or count > held - self._end:
+            raise UsageError(f"{count} bytes cannot have come, {held - self._end} were free")
+        self._end += count
+        self._full = self._end == held
+        self._lean = self._lean + 1 if self._end < held // 4 else 0
+
+    def feed(self, const unsigned char[::1] arrived):
+        """Take bytes that came by another way, as if they had been read."""
+        cdef Py_ssize_t done = 0, step, size = arrived.shape[0]
+        while done < size:
+            step = min(size - done, <Py_ssize_t>len(self.get_buffer()))
+            memcpy(PyByteArray_AS_STRING(self._memory) + self._end, &arrived[done], step)
+            self.buffer_updated(step)
+            done += step
+
+    cpdef bytes take(self):
+        """Return everything unread as it came, for whoever speaks before there are records."""
+        cdef bytes unread
+        if self._start == self._end:
+            return b""
+        unread = PyBytes_FromStringAndSize(
+            PyByteArray_AS_STRING(self._memory) + self._start, self._end - self._start
+        )
+        self._start = self._end = 0
+        return unread
+
+    def rest(self):
+        """Give the memory back if nothing unread is in it: a quiet connection then costs none."""
+        if self._start == self._end:
+            self._memory = None
+            self._view = None
+            self._start = self._end = 0
+            self._lean = 0
+
+    cpdef next_record(self):
+        """Return the next sealed record as a view, or None until more bytes come.
+
+        Raises:
+            FrameError: its length is above the limit (TOO_LARGE) or below what one empty frame
+                takes (BAD_FRAME); the reader then says the same for ever.
+        """
+        cdef Py_ssize_t length, begin
+        if self._failed is not None:
+            raise self._failed
+        length = self._length()
+        if length == 0 or self._end - self._start < LENGTH + length:
+            return None
+        begin = self._start + LENGTH
+        self._start = begin + length
+        return self._view[begin:begin + length].toreadonly()
+
+    cdef Py_ssize_t _length(self) except -1:
+        """Return the length of the record that begins, checked, or 0 while it is unknown."""
+        cdef uint32_t length
+        if self._end - self._start < LENGTH:
+            return 0
+        length = load32(<unsigned char *>PyByteArray_AS_STRING(self._memory) + self._start)
+        if length > self.record_max:
+            self._failed = FrameError(
+                CloseCode.TOO_LARGE, f"record of {length} bytes exceeds its limit {self.record_max}"
+            )
+            raise self._failed
+        if length < SEAL + HEADER:
+            self._failed = FrameError(
+                CloseCode.BAD_FRAME, f"record of {length} bytes, the least is {SEAL + HEADER}"
+            )
+            raise self._failed
+        return length
+
+    cdef _fit(self, Py_ssize_t size):
+        """Move to a new block of `size` bytes; views of the old one keep the old one alive."""
+        cdef bytearray fresh = bytearray(size)
+        cdef Py_ssize_t left = self._end - self._start
+        if left:
+            memcpy(PyByteArray_AS_STRING(fresh),
+                   PyByteArray_AS_STRING(self._memory) + self._start, left)
+        self._memory = fresh
+        self._view = PyMemoryView_FromObject(fresh)
+        self._start = 0
+        self._end = left

@@ -1,0 +1,242 @@
+# Positions of a table in order of deadline, and source groups ranked by size: C memory only.
+#
+# It holds no Python object and runs no Python code, so nothing can re-enter it. A table has one
+# `Entry` for each position and one `Place` for each position and queue. Entries that live for the
+# default time come in order of deadline by themselves, because time does not go back: they stand in
+# a linked list. Those with a time of their own stand in a binary heap.
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef extern from *:
+    """
+    #define ROUTING_NONE UINT32_MAX
+    """
+    const uint32_t NONE "ROUTING_NONE"
+
+
+cdef struct Entry:
+    double expires
+    uint64_t order  # rises with every insertion; breaks ties of deadline
+    uint32_t tag  # bits of the key's hash
+    uint32_t group  # source group, NONE if it has none
+    uint32_t state
+
+
+cdef struct Place:
+    uint32_t before
+    uint32_t after
+    uint32_t heap  # position in the heap, NONE if in the list
+
+
+cdef struct Queue:
+    uint32_t first
+    uint32_t last
+    uint32_t* heap
+    uint32_t heap_count
+    uint32_t heap_room
+
+
+cdef struct Group:
+    Queue queue
+    uint32_t count
+    uint32_t rank  # position in the ranking, NONE while it is empty
+
+
+cdef struct Groups:
+    Group* each
+    uint32_t room
+    uint32_t used
+    uint32_t* ranking
+    uint32_t ranked
+
+
+cdef inline void queue_init(Queue* queue) noexcept nogil:
+    queue.first = queue.last = NONE
+    queue.heap = NULL
+    queue.heap_count = queue.heap_room = 0
+
+
+cdef inline void queue_free(Queue* queue) noexcept nogil:
+    PyMem_RawFree(queue.heap)
+    queue_init(queue)
+
+
+cdef inline bint earlier(const Entry* entries, uint32_t one, uint32_t two) noexcept nogil:
+    if entries[one].expires != entries[two].expires:
+        return entries[one].expires < entries[two].expires
+    return entries[one].order < entries[two].order
+
+
+cdef inline void heap_put(
+    Queue* queue, Place* places, uint32_t at, uint32_t who
+) noexcept nogil:
+    queue.heap[at] = who
+    places[who].heap = at
+
+
+cdef inline void heap_settle(
+    Queue* queue, Place* places, const Entry* entries, uint32_t at
+) noexcept nogil:
+    # Move what stands at `at` up or down to where it belongs.
+    cdef uint32_t who = queue.heap[at]
+    cdef uint32_t other
+    while at > 0 and earlier(entries, who, queue.heap[(at - 1) // 2]):
+        heap_put(queue, places, at, queue.heap[(at - 1) // 2])
+        at = (at - 1) // 2
+    while True:
+        other = 2 * at + 1
+        if other >= queue.heap_count:
+            break
+        if other + 1 < queue.heap_count and earlier(
+            entries, queue.heap[other + 1], queue.heap[other]
+        ):
+            other += 1
+        if not earlier(entries, queue.heap[other], who):
+            break
+        heap_put(queue, places, at, queue.heap[other])
+        at = other
+    heap_put(queue, places, at, who)
+
+
+cdef inline int queue_reserve(Queue* queue) noexcept nogil:
+    # Make room for one more in the heap; -1 if there is no memory.
+    cdef uint32_t room
+    cdef uint32_t* heap
+    if queue.heap_count < queue.heap_room:
+        return 0
+    room = queue.heap_room * 2 if queue.heap_room else 4
+    heap = <uint32_t*> PyMem_RawRealloc(queue.heap, <size_t> room * sizeof(uint32_t))
+    if heap == NULL:
+        return -1
+    queue.heap = heap
+    queue.heap_room = room
+    return 0
+
+
+cdef inline void queue_append(Queue* queue, Place* places, uint32_t who) noexcept nogil:
+    # The caller knows that `who` is due after everything in the list.
+    places[who].heap = NONE
+    places[who].before = queue.last
+    places[who].after = NONE
+    if queue.last == NONE:
+        queue.first = who
+    else:
+        places[queue.last].after = who
+    queue.last = who
+
+
+cdef inline void queue_push(
+    Queue* queue, Place* places, const Entry* entries, uint32_t who
+) noexcept nogil:
+    # The caller has called queue_reserve.
+    queue.heap_count += 1
+    heap_put(queue, places, queue.heap_count - 1, who)
+    heap_settle(queue, places, entries, queue.heap_count - 1)
+
+
+cdef inline void queue_remove(
+    Queue* queue, Place* places, const Entry* entries, uint32_t who
+) noexcept nogil:
+    cdef uint32_t at = places[who].heap
+    if at == NONE:
+        if places[who].before == NONE:
+            queue.first = places[who].after
+        else:
+            places[places[who].before].after = places[who].after
+        if places[who].after == NONE:
+            queue.last = places[who].before
+        else:
+            places[places[who].after].before = places[who].before
+        return
+    queue.heap_count -= 1
+    if at < queue.heap_count:
+        heap_put(queue, places, at, queue.heap[queue.heap_count])
+        heap_settle(queue, places, entries, at)
+
+
+cdef inline uint32_t queue_first(const Queue* queue, const Entry* entries) noexcept nogil:
+    if queue.heap_count == 0:
+        return queue.first
+    if queue.first == NONE or earlier(entries, queue.heap[0], queue.first):
+        return queue.heap[0]
+    return queue.first
+
+
+cdef inline bint outranks(
+    const Groups* groups, const Entry* entries, uint32_t one, uint32_t two
+) noexcept nogil:
+    # The larger group first; of equal ones that whose oldest entry is older.
+    if groups.each[one].count != groups.each[two].count:
+        return groups.each[one].count > groups.each[two].count
+    return earlier(
+        entries,
+        queue_first(&groups.each[one].queue, entries),
+        queue_first(&groups.each[two].queue, entries),
+    )
+
+
+cdef inline void rank_put(Groups* groups, uint32_t at, uint32_t group) noexcept nogil:
+    groups.ranking[at] = group
+    groups.each[group].rank = at
+
+
+cdef inline void rank_settle(Groups* groups, const Entry* entries, uint32_t at) noexcept nogil:
+    cdef uint32_t group = groups.ranking[at]
+    cdef uint32_t other
+    while at > 0 and outranks(groups, entries, group, groups.ranking[(at - 1) // 2]):
+        rank_put(groups, at, groups.ranking[(at - 1) // 2])
+        at = (at - 1) // 2
+    while True:
+        other = 2 * at + 1
+        if other >= groups.ranked:
+            break
+        if other + 1 < groups.ranked and outranks(
+            groups, entries, groups.ranking[other + 1], groups.ranking[other]
+        ):
+            other += 1
+        if not outranks(groups, entries, groups.ranking[other], group):
+            break
+        rank_put(groups, at, groups.ranking[other])
+        at = other
+    rank_put(groups, at, group)
+
+
+cdef inline void rerank(Groups* groups, const Entry* entries, uint32_t group) noexcept nogil:
+    # Call after every change of a group's queue or count.
+    cdef uint32_t at = groups.each[group].rank
+    if groups.each[group].count == 0:
+        if at == NONE:
+            return
+        groups.ranked -= 1
+        groups.each[group].rank = NONE
+        if at < groups.ranked:
+            rank_put(groups, at, groups.ranking[groups.ranked])
+            rank_settle(groups, entries, at)
+        return
+    if at == NONE:
+        at = groups.ranked
+        groups.ranked += 1
+        rank_put(groups, at, group)
+    rank_settle(groups, entries, at)
+
+
+cdef inline int groups_reserve(Groups* groups) noexcept nogil:
+    # Make room for one more group and its rank; -1 if there is no memory.
+    cdef uint32_t room
+    cdef Group* each
+    cdef uint32_t* ranking
+    if groups.used < groups.room:
+        return 0
+    room = groups.room * 2 if groups.room else 8
+    each = <Group*> PyMem_RawRealloc(groups.each, <size_t> room * sizeof(Group))
+    if each == NULL:
+        return -1
+    groups.each = each
+    ranking = <uint32_t*> PyMem_RawRealloc(groups.ranking, <size_t> room * sizeof(uint32_t))
+    if ranking == NULL:
+        return -1
+    groups.ranking = ranking
+    groups.room = room
+    return 0

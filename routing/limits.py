@@ -1,0 +1,277 @@
+"""Every bound with its unit, its reason and its relations to the others; no behaviour.
+
+Times are nanoseconds (`Nanos`), sizes bytes. `Limits` is frozen and checks on construction that its
+members fit together, so a wrong constant stops the node at start and not one night at three.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from ipaddress import ip_network
+from typing import NewType
+
+from routing.errors import ConfigError
+
+__all__ = [
+    "GROUP_SIZE",
+    "HOPS_MAX",
+    "NAME_BYTES",
+    "QUORUM_SIZE",
+    "ROUTES_MAX",
+    "SECOND",
+    "Limits",
+    "Nanos",
+]
+
+Nanos = NewType("Nanos", int)
+"""Monotonic nanoseconds since the owner of the clock started; the first is 0."""
+
+SECOND = 1_000_000_000
+"""Nanoseconds in a second."""
+
+NAME_BYTES = 32
+"""SHA-256; collisions are out of reach and a comparison is four words."""
+
+GROUP_SIZE = 8
+"""A close group: with half the network hostile, 8 hold at least one honest node in 99.6 %."""
+
+QUORUM_SIZE = 5
+"""More than half of a full group."""
+
+HOPS_MAX = 32
+"""Above log2 of any network that fits 256 entries per table; a loop ends here."""
+
+ROUTES_MAX = 8
+"""Route numbers 0 to 7: as many first hops as a close group has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """All bounds of one node. Construct with `recommended()` or `local()` and `but(...)`.
+
+    Raises:
+        ConfigError: a value is not positive or breaks a relation between two of them.
+    """
+
+    # -- attempts
+    attempts_max: int = 4_096
+    """Attempts, expected and unknown connections, each."""
+    responder_attempt_ns: int = 30 * SECOND
+    """T_B: a dial of 15 s, its answer and a route of some seconds, twice."""
+    requester_slack_ns: int = 5 * SECOND
+    """A outlives B by this, so that B's Confirmation always finds A waiting."""
+    requester_first_answer_ns: int = 30 * SECOND
+    """Until the first valid answer; four re-sends fit."""
+    resend_ns: tuple[int, ...] = (1 * SECOND, 3 * SECOND, 8 * SECOND, 20 * SECOND)
+    """After the first sending, each +- 25 %."""
+    retry_name_first_ns: int = 20 * SECOND
+    """Before the next attempt to a name that failed; doubles up to `retry_name_last_ns`."""
+    retry_name_last_ns: int = 60 * SECOND
+    probe_timeout_ns: int = 2 * SECOND
+    """A consolidated connection must answer a Ping within this when its key comes again."""
+    hello_deadline_ns: int = 10 * SECOND
+    """From accept to an authenticated Hello, absolute: filling 512 slots takes 51 connects/s."""
+    # -- dialling
+    dial_timeout_ns: int = 15 * SECOND
+    """go-libp2p's, for public addresses."""
+    dial_timeout_private_ns: int = 5 * SECOND
+    """go-libp2p's, for private addresses."""
+    dial_stagger_ns: int = 250_000_000
+    """Between the endpoints of one peer (happy eyeballs)."""
+    endpoints_max: int = 8
+    """Listed per peer; more are not read."""
+    endpoints_tried: int = 4
+    dials_max: int = 160
+    """In flight; go-libp2p's descriptor bound."""
+    dials_per_address: int = 8
+    """In flight to one IP."""
+    dials_per_address_per_minute: int = 12
+    attempts_per_key_per_minute: int = 4
+    refusals_per_key_per_minute: int = 4
+    endpoint_backoff_first_ns: int = 5 * SECOND
+    endpoint_backoff_last_ns: int = 300 * SECOND
+    low_ports: bool = False
+    """Dial ports below 1024: they belong to services that never asked for us."""
+    # -- inbound
+    unauthenticated_max: int = 512
+    unauthenticated_per_ipv4: int = 8
+    unauthenticated_per_ipv4_24: int = 32
+    unauthenticated_per_ipv6_56: int = 8
+    established_max: int = 12_000
+    exempt_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Free of every quota per address and network: one machine is one person."""
+    # -- bootstrapping
+    round_dials: int = 3
+    """Contacts dialled in parallel."""
+    round_stagger_ns: int = 250_000_000
+    admit_timeout_ns: int = 10 * SECOND
+    """From our Hello to Admit or Refuse."""
+    contact_backoff_first_ns: int = 5 * SECOND
+    contact_backoff_last_ns: int = 60 * SECOND
+    bootstrap_backoff_first_ns: int = 1 * SECOND
+    bootstrap_backoff_last_ns: int = 60 * SECOND
+    total_loss_jitter_ns: int = 1 * SECOND
+    """The first round after losing everything starts within this."""
+    mass_loss_jitter_ns: int = 15 * SECOND
+    """The same after losing `mass_loss_peers` within `mass_loss_window_ns`: all lost together."""
+    mass_loss_peers: int = 8
+    mass_loss_window_ns: int = 5 * SECOND
+    name_held_ns: int = 1_200 * SECOND
+    name_timeout_ns: int = 20 * SECOND
+    """From RequestName to a name, else another contact."""
+    name_retry_ns: int = 2 * SECOND
+    name_tries: int = 4
+    join_proxy_ns: int = 60 * SECOND
+    """The bootstrap connection is let go at the latest this long after joining was decided."""
+    joiner_max_ns: int = 180 * SECOND
+    """A proxy closes a joiner after this."""
+    refound_after_ns: int = 30 * SECOND
+    refound_rounds: int = 3
+    refound_any_rounds: int = 10
+    """After so many rounds of nothing but NOT_CONNECTED the lowest-key condition lapses."""
+    first_rounds: int = 2
+    """Whole rounds without an answer before a node with `first=True` founds."""
+    joiners_max: int = 20
+    relays_max: int = 100
+    joiners_per_group: int = 4
+    clients_per_address: int = 8
+    clients_from_nodes: int = 1
+    """Clients are refused NETWORK_TOO_SMALL below this many routing peers."""
+    refuse_contacts: int = 8
+    # -- feelers
+    feeler_interval_ns: int = 60 * SECOND
+    feeler_ask_ns: int = 10 * SECOND
+    feeler_keep_ns: int = 60 * SECOND
+    feelers_per_minute: int = 3
+    feeler_news_delay_ns: int = 3 * SECOND
+    feeler_hint_quiet_ns: int = 20 * SECOND
+    feeler_hint_jitter_ns: int = 10 * SECOND
+    # -- membership
+    bucket_size: int = 8
+    bucket_low: int = 2
+    """Below this a bucket is repaired actively."""
+    table_max: int = 256
+    find_tries: int = 3
+    find_retry_ns: int = 1_500_000_000
+    group_list_max: int = 16
+    """Names in a GroupIs: the answerer and 15 more."""
+    repair_gather_ns: int = 500_000_000
+    repair_interval_ns: int = 30 * SECOND
+    bucket_idle_ns: int = 120 * SECOND
+    refresh_interval_ns: int = 120 * SECOND
+    # -- connections at rest
+    heartbeat_ns: int = 15 * SECOND
+    silence_ns: int = 45 * SECOND
+    clock_gap_ns: int = 30 * SECOND
+    # -- bytes
+    record_bytes_max: int = 65_536
+    """Plaintext gathered into one record."""
+    frame_bytes_max: int = 1_048_576
+    frame_bytes_before_hello: int = 4_096
+    write_bytes_max: int = 1_048_576
+    write_bytes_total: int = 536_870_912
+    slow_reader_ns: int = 20 * SECOND
+    inbox_bytes: int = 16_777_216
+    payload_bytes_max: int = 1_047_552
+    """frame_bytes_max less 1 KiB for the envelope; larger ones are not carried yet."""
+    events_max: int = 1_024
+    # -- memory of messages
+    message_filter_ns: int = 1_200 * SECOND
+    message_filter_entries: int = 262_144
+    consumed_entries: int = 65_536
+    contacts_max: int = 1_500
+    contacts_per_group: int = 4
+    descriptors_reserved: int = 128
+    drain_ns: int = 5 * SECOND
+    close_reset_ns: int = 2 * SECOND
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                continue
+            if value <= 0:
+                raise ConfigError(f"limit {field.name}={value} must be positive")
+        for network in self.exempt_networks:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ConfigError(f"limit exempt_networks: {network!r}: {error}") from error
+        self._ordered("dial_timeout_ns", "responder_attempt_ns")
+        self._ordered("dial_timeout_private_ns", "dial_timeout_ns")
+        self._ordered("heartbeat_ns", "silence_ns")
+        self._ordered("find_retry_ns", "name_timeout_ns")
+        self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
+        self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")
+        self._ordered("retry_name_first_ns", "retry_name_last_ns")
+        self._ordered("bucket_low", "bucket_size")
+        self._ordered("bucket_size", "table_max")
+        self._ordered("payload_bytes_max", "frame_bytes_max")
+        self._ordered("frame_bytes_before_hello", "record_bytes_max")
+        self._ordered("endpoints_tried", "endpoints_max")
+        if list(self.resend_ns) != sorted(self.resend_ns):
+            raise ConfigError(f"limit resend_ns={self.resend_ns} must rise")
+        if self.resend_ns and self.resend_ns[-1] >= self.requester_first_answer_ns:
+            raise ConfigError(
+                f"limit resend_ns[-1]={self.resend_ns[-1]} must be below "
+                f"requester_first_answer_ns={self.requester_first_answer_ns}"
+            )
+
+    def _ordered(self, low: str, high: str) -> None:
+        if getattr(self, low) > getattr(self, high):
+            raise ConfigError(
+                f"limit {low}={getattr(self, low)} must not exceed {high}={getattr(self, high)}"
+            )
+
+    def but(self, **changes: object) -> Limits:
+        """Return these limits with some replaced.
+
+        Raises:
+            ConfigError: an unknown limit, or a value that breaks a bound.
+        """
+        known = {field.name for field in fields(self)}
+        for name in changes:
+            if name not in known:
+                raise ConfigError(f"limit {name!r} is unknown; see routing.Limits")
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    @classmethod
+    def recommended(cls) -> Limits:
+        """Return the limits for a node on a real network."""
+        return cls()
+
+    @classmethod
+    def local(cls) -> Limits:
+        """Return limits with fast timers, for tests and networks on one machine."""
+        return cls(
+            resend_ns=(400_000_000, 1 * SECOND, 3 * SECOND, 8 * SECOND),
+            retry_name_first_ns=1 * SECOND,
+            retry_name_last_ns=8 * SECOND,
+            dial_timeout_ns=5 * SECOND,
+            dial_timeout_private_ns=3 * SECOND,
+            dial_stagger_ns=50_000_000,
+            attempts_per_key_per_minute=60,
+            refusals_per_key_per_minute=60,
+            round_stagger_ns=50_000_000,
+            contact_backoff_first_ns=500_000_000,
+            contact_backoff_last_ns=4 * SECOND,
+            bootstrap_backoff_first_ns=200_000_000,
+            bootstrap_backoff_last_ns=4 * SECOND,
+            total_loss_jitter_ns=200_000_000,
+            mass_loss_jitter_ns=2 * SECOND,
+            name_timeout_ns=8 * SECOND,
+            name_retry_ns=300_000_000,
+            refound_after_ns=6 * SECOND,
+            feeler_interval_ns=6 * SECOND,
+            feelers_per_minute=20,
+            feeler_news_delay_ns=500_000_000,
+            feeler_hint_quiet_ns=2 * SECOND,
+            feeler_hint_jitter_ns=1 * SECOND,
+            find_retry_ns=400_000_000,
+            repair_gather_ns=100_000_000,
+            repair_interval_ns=2 * SECOND,
+            bucket_idle_ns=10 * SECOND,
+            refresh_interval_ns=6 * SECOND,
+            heartbeat_ns=2 * SECOND,
+            silence_ns=6 * SECOND,
+        )
