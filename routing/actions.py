@@ -1,0 +1,134 @@
+"""What the host must do, in the order given; imperative, complete, no opinion left to the host."""
+
+from __future__ import annotations
+
+from routing.errors import CloseCode
+from routing.events import Event, Message
+from routing.inputs import record
+from routing.messages import FrameKind
+from routing.state import Token
+
+__all__ = [
+    "Action",
+    "Answered",
+    "Bind",
+    "CancelDial",
+    "Close",
+    "Deliver",
+    "Dial",
+    "Failed",
+    "KeepCertificate",
+    "Send",
+    "Tell",
+    "Trust",
+]
+
+
+@record
+class Dial:
+    """Open a connection and its channel; answer with one `Dialled` or `DialFailed`.
+
+    With `expect`, a far end that proves another key fails the dial with WRONG_IDENTITY at once.
+    """
+
+    dial: int
+    endpoint: str
+    expect: bytes | None
+    timeout_ns: int
+
+
+@record
+class CancelDial:
+    """Give up a dial; it is still answered, with CANCELLED unless something else came first."""
+
+    dial: int
+
+
+@record
+class Send:
+    """Queue a frame on a connection. `priority` 0 (control) to 3 (bulk)."""
+
+    token: Token
+    kind: FrameKind
+    body: bytes
+    priority: int
+
+
+@record
+class Trust:
+    """The Hello is authenticated: lift the limits that hold before it, free the waiting slot."""
+
+    token: Token
+
+
+@record
+class Bind:
+    """The connection is consolidated under this name: it may carry other people's messages."""
+
+    token: Token
+    name: bytes
+
+
+@record
+class Close:
+    """Send what is queued, then a Close frame, then FIN; the token is dead from now on."""
+
+    token: Token
+    code: CloseCode
+    text: str
+
+
+@record
+class Tell:
+    """Tell the application."""
+
+    event: Event
+
+
+@record
+class Deliver:
+    """Hand a message to the application's handlers."""
+
+    message: Message
+
+
+@record
+class Answered:
+    """The reply to a submitted request."""
+
+    reference: int
+    payload: bytes
+
+
+@record
+class Failed:
+    """A submitted request or message will not be answered or delivered.
+
+    `reason` is one of "timed out", "unroutable", "not connected", "stopped", "handler failed: ...",
+    "refused: ..."; stable words first, detail behind a colon.
+    """
+
+    reference: int
+    reason: str
+
+
+@record
+class KeepCertificate:
+    """Keep this encoded certificate with the identity: the name it stands for is ours to hold."""
+
+    certificate: bytes
+
+
+Action = (
+    Dial
+    | CancelDial
+    | Send
+    | Trust
+    | Bind
+    | Close
+    | Tell
+    | Deliver
+    | Answered
+    | Failed
+    | KeepCertificate
+)

@@ -1,0 +1,69 @@
+"""Where we can be dialled: what we were told, and for a wildcard what we learn on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routing.endpoints import Endpoint, parse
+from routing.errors import UsageError
+from routing.links import Link, host_of
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["Addresses"]
+
+UNSPECIFIED = ("0.0.0.0", "::")
+
+
+class Addresses:
+    """The endpoints we advertise, best first, at most 8.
+
+    A concrete listening address is advertised as it is. A wildcard stands for every address of the
+    machine: the local IP of a connection, and the IP a proxy sees us come from, each with the bound
+    port, are learnt as they show.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.advertised: list[str] = []
+        self.wildcard_ports: list[int] = []
+
+    @property
+    def listens(self) -> bool:
+        """Tell whether anybody could dial us at all."""
+        return bool(self.advertised or self.wildcard_ports)
+
+    def on_listening(self, endpoints: list[str]) -> None:
+        """The host has bound these."""
+        self.advertised = []
+        self.wildcard_ports = []
+        for text in endpoints:
+            endpoint = parse(text)
+            if endpoint.host in UNSPECIFIED:
+                self.wildcard_ports.append(endpoint.port)
+            else:
+                self._advertise(str(endpoint))
+
+    def learn_local(self, link: Link) -> None:
+        """A connection shows by which of our addresses it goes."""
+        self._learn(host_of(link.connection.local))
+
+    def learn_observed(self, host: str) -> None:
+        """A proxy tells which address it sees us come from."""
+        self._learn(host)
+
+    def _learn(self, host: str) -> None:
+        for port in self.wildcard_ports:
+            try:
+                endpoint = Endpoint(host, port)
+            except UsageError:
+                self.core.count("address.unusable")
+                return
+            if not endpoint.is_special:
+                self._advertise(str(endpoint))
+
+    def _advertise(self, endpoint: str) -> None:
+        if endpoint not in self.advertised:
+            limit = self.core.limits.endpoints_max
+            self.advertised = [*self.advertised, endpoint][:limit]

@@ -1,0 +1,420 @@
+"""The deterministic heart of a node: facts in, actions out; no clock, no socket.
+
+`Core` owns what all concerns share (links, alarms, the table, the name, the state) and hands every
+fact to the one concern it belongs to. The same facts at the same times give the same actions, byte
+for byte. A peer's fault is data: `handle` never raises for what a far end did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from msgspec import Struct
+
+from routing import actions as do
+from routing import events as told
+from routing.addresses import Addresses
+from routing.alarms import Alarms
+from routing.attempts import Attempts
+from routing.book import ContactBook
+from routing.bootstrapping import Bootstrapping
+from routing.certificates import certified_name, origin_of
+from routing.connecting import Connecting
+from routing.dials import Dials
+from routing.dice import Dice
+from routing.errors import CloseCode
+from routing.feelers import Feelers
+from routing.founding import Founding
+from routing.frames import Frames
+from routing.identity import Signer
+from routing.inputs import (
+    Accepted,
+    BootstrapRequested,
+    ContactsLearnt,
+    DialFailed,
+    Dialled,
+    FrameReceived,
+    Input,
+    Listening,
+    Lost,
+    StopRequested,
+    Submitted,
+)
+from routing.journal import Journal
+from routing.limits import Limits, Nanos
+from routing.links import Link
+from routing.membership import Membership
+from routing.messages import Certificate, FrameKind, decode, encode
+from routing.messaging import Messaging
+from routing.names import client_name
+from routing.naming import Naming
+from routing.peers import Peers
+from routing.probing import Probing
+from routing.proxying import Proxying
+from routing.relay import Relay
+from routing.snapshots import capture, digest_of, restore
+from routing.state import Detail, LinkRole, Phase, State
+from routing.table import RoutingTable
+
+__all__ = ["Core", "CoreConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreConfig:
+    """What a core is born with; everything random follows from `secret` (32 bytes)."""
+
+    signer: Signer
+    secret: bytes
+    tag: bytes
+    limits: Limits = field(default_factory=Limits)
+    client: bool = False
+    first: bool = False
+    contacts: tuple[str, ...] = ()
+    certificate: bytes | None = None
+    book: ContactBook | None = None
+
+
+class Core:
+    """One node or client. See `handle`, `on_deadline`, `take_actions`, `next_deadline`."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        self.config = config
+        self.limits = config.limits
+        self.signer = config.signer
+        self.tag = config.tag
+        self.client = config.client
+        self.key = config.signer.key
+        self.client_name = client_name(self.key)
+        self.dice = Dice(config.secret)
+        self.incarnation = self.dice.bytes(8)
+        self.filter_secret = self.dice.bytes(32)
+        self.now = 0
+        self.stopped = False
+        self.cause = "start"
+        self.alarms = Alarms()
+        self.journal = Journal()
+        self.book = config.book if config.book is not None else _fresh_book(config.limits)
+        self.links: dict[int, Link] = {}
+        self.certificate: Certificate | None = None
+        self.name: bytes | None = None
+        self.table = RoutingTable(self.client_name)
+        self._actions: list[do.Action] = []
+        self._make_concerns()
+        self._alarm_handlers = self._make_alarm_handlers()
+        self.bootstrapping.configure(config.contacts)
+        if config.certificate is not None:
+            self.naming.hold(decode(Certificate, config.certificate))
+        self.state = self._compute_state()
+
+    def _make_concerns(self) -> None:
+        """Make the parts, one concern each; they find each other through the core."""
+        self.addresses = Addresses(self)
+        self.dials = Dials(self)
+        self.attempts = Attempts(self)
+        self.connecting = Connecting(self)
+        self.peers = Peers(self)
+        self.probing = Probing(self)
+        self.bootstrapping = Bootstrapping(self)
+        self.founding = Founding(self)
+        self.proxying = Proxying(self)
+        self.naming = Naming(self)
+        self.membership = Membership(self)
+        self.feelers = Feelers(self)
+        self.relay = Relay(self)
+        self.messaging = Messaging(self)
+        self.frames = Frames(self)
+
+    def _make_alarm_handlers(self) -> dict[str, Callable[[bytes], None]]:
+        return {
+            "dial": self.dials.on_stagger,
+            "resend": self.connecting.on_resend,
+            "secondary": self.connecting.on_secondary_timeout,
+            "probe": self.probing.on_timeout,
+            "round": self.bootstrapping.on_round_due,
+            "stagger": self.bootstrapping.on_stagger,
+            "admit": self.bootstrapping.on_admit_timeout,
+            "name": self.naming.on_retry,
+            "nameless": self.naming.on_timeout,
+            "joining": self.membership.on_join_timeout,
+            "rejoin": self.membership.on_rejoin,
+            "find": self.membership.on_find_retry,
+            "gather": self.membership.on_gather,
+            "repair": self.membership.on_repair,
+            "refresh": self.membership.on_refresh,
+            "relay": self.proxying.on_relay_timeout,
+            "feel": self.feelers.on_due,
+            "felt": self.feelers.on_timeout,
+            "news": self.feelers.on_news,
+            "request": self.messaging.on_timeout,
+        }
+
+    # -- the contract
+
+    def handle(self, fact: Input, now: Nanos) -> None:
+        """Take in one fact. Deadlines that lie before it are run first, each at its own time."""
+        self._advance(now)
+        self._dispatch(fact)
+        self._settle()
+        self._drop_answered(fact)
+
+    def on_deadline(self, now: Nanos) -> None:
+        """Run everything due at or before `now`; a spurious call is harmless."""
+        self._advance(now)
+        self._settle()
+
+    def take_actions(self) -> list[do.Action]:
+        """Hand over what the host must do, in order; the next call starts empty."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def next_deadline(self) -> Nanos | None:
+        """Return when `on_deadline` is wanted next, or None: the only timer there is."""
+        if self.stopped:
+            return None
+        due = [self.alarms.next(), self.attempts.next_expiry()]
+        times = [at for at in due if at is not None]
+        return Nanos(min(times)) if times else None
+
+    def snapshot(self) -> bytes:
+        """Return the whole state, canonically; `restore` on a fresh core takes it back."""
+        return capture(self)
+
+    def restore(self, state: bytes) -> None:
+        """Become what `snapshot` described; this core must be of the same configuration."""
+        restore(self, state)
+
+    def digest(self) -> bytes:
+        """Return 32 bytes; equal states have equal digests."""
+        return digest_of(self)
+
+    # -- views
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Where we say we can be dialled, best first."""
+        return self.addresses.advertised
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was counted, by name; refusals and drops each have one."""
+        return self.journal.counters
+
+    def explain(self, subject: bytes) -> list[str]:
+        """Return the last decisions about a name or key, oldest first, each with its time."""
+        return self.journal.explain(subject)
+
+    def links_of(self, *roles: LinkRole) -> list[Link]:
+        """Return the open connections of these roles, oldest first."""
+        return [link for link in self.links.values() if link.role in roles]
+
+    def link_to(self, name: bytes) -> Link:
+        """Return the consolidated connection with a name that is in the table."""
+        token = self.table.token(name)
+        assert token is not None, "a name in the table has a connection"
+        return self.links[token]
+
+    # -- what the concerns share
+
+    def act(self, action: do.Action) -> None:
+        """Append one action for the host."""
+        self._actions.append(action)
+
+    def tell(self, event: told.Event) -> None:
+        """Tell the application."""
+        self._actions.append(do.Tell(event))
+
+    def send(self, link: Link, kind: FrameKind, record: Struct | bytes, priority: int = 0) -> None:
+        """Queue one frame on an open connection."""
+        body = record if isinstance(record, bytes) else encode(record)
+        self._actions.append(do.Send(link.token, kind, body, priority))
+
+    def close(self, link: Link, code: CloseCode, text: str = "") -> None:
+        """Close a connection and forget it; its owner has let go of it already, or does now."""
+        if self.links.pop(link.token, None) is not None:
+            self._actions.append(do.Close(link.token, code, text))
+            self.attempts.forget_link(link)
+
+    def alarm(self, kind: str, subject: bytes, delay: int) -> None:
+        """Make an alarm due `delay` nanoseconds from now, at the earliest one from now."""
+        self.alarms.set((kind, subject), self.now + max(1, delay))
+
+    def count(self, what: str) -> None:
+        """Count one."""
+        self.journal.count(what)
+
+    def note(self, subject: bytes, text: str) -> None:
+        """Remember a decision about a name or a key."""
+        self.journal.note(subject, self.now, text)
+
+    @property
+    def detail(self) -> Detail:
+        """The detail as the facts stand this instant, also in the middle of a step."""
+        return self._compute_state().detail
+
+    def take_name(self, certificate: Certificate) -> None:
+        """Go by the name of this certificate from now on; the table starts anew around it."""
+        self.certificate = certificate
+        self.name = certified_name(self.key, certificate)
+        self.table = RoutingTable(self.name)
+
+    def drop_name(self) -> None:
+        """Have no name; the table is empty by now."""
+        assert not len(self.table), "a name is dropped with an empty table only"
+        self.certificate = None
+        self.name = None
+        self.table = RoutingTable(self.client_name)
+
+    @property
+    def origin(self) -> bytes:
+        """What an envelope carries to prove our name, empty while we have none."""
+        return b"" if self.certificate is None else origin_of(self.certificate)
+
+    def check(self) -> None:
+        """Assert the local invariants; hosts of tests call it after every step."""
+        from routing.invariants import check
+
+        check(self)
+
+    # -- the step
+
+    def _advance(self, now: Nanos) -> None:
+        target = max(self.now, now)
+        while not self.stopped:
+            due = self.next_deadline()
+            if due is None or due > target:
+                break
+            self.now = max(self.now, due)
+            self.attempts.sweep()
+            alarm = self.alarms.pop_due(self.now)
+            if alarm is not None:
+                self._alarm_handlers[alarm[0]](alarm[1])
+            self._settle()
+        self.now = target
+
+    def _drop_answered(self, fact: Input) -> None:
+        """Drop what a deadline run before the fact wanted of a thing that had ended already.
+
+        A late timer makes the core speak to a connection in the same step in which it hears that
+        the connection is lost, or call off a dial that has been answered.
+        """
+        if isinstance(fact, Lost):
+            ended = [a for a in self._actions if getattr(a, "token", None) == fact.token]
+        elif isinstance(fact, Dialled | DialFailed):
+            ended = [a for a in self._actions if a == do.CancelDial(fact.dial)]
+        else:
+            return
+        if ended:
+            self.count("action.too_late")
+            self._actions = [a for a in self._actions if not any(a is other for other in ended)]
+
+    def _dispatch(self, fact: Input) -> None:
+        if self.stopped and not isinstance(fact, Dialled | Accepted | Submitted):
+            return
+        match fact:
+            case FrameReceived():
+                self.frames.on_frame(fact)
+            case Accepted():
+                self.connecting.on_accepted(fact)
+            case Dialled():
+                self.dials.on_dialled(fact)
+            case DialFailed():
+                self.dials.on_failed(fact)
+            case Lost():
+                self._on_lost(fact)
+            case Submitted():
+                self.messaging.on_submitted(fact)
+            case Listening():
+                self.addresses.on_listening(fact.endpoints)
+            case BootstrapRequested():
+                self.bootstrapping.begin()
+            case ContactsLearnt():
+                self.bootstrapping.on_contacts_learnt(fact.endpoints)
+            case StopRequested():
+                self._stop()
+            case _:
+                assert_never(fact)
+
+    def _on_lost(self, fact: Lost) -> None:
+        link = self.links.pop(fact.token, None)
+        if link is None:
+            self.count("lost.dead_token")
+            return
+        self.cause = f"lost {link.role.name.lower()} connection: {fact.code.name}"
+        self.attempts.forget_link(link)
+        match link.role:
+            case LinkRole.CONSOLIDATED:
+                self.peers.on_lost(link, fact.code)
+            case LinkRole.PRIMARY | LinkRole.SECONDARY:
+                self.connecting.on_lost(link)
+            case LinkRole.BOOTSTRAP:
+                self.bootstrapping.on_lost(link, fact.code)
+            case LinkRole.RELAY | LinkRole.CLIENT | LinkRole.FELT:
+                self.proxying.on_lost(link)
+            case LinkRole.FEELER:
+                self.feelers.on_lost(link)
+            case LinkRole.UNKNOWN:
+                self.count("unknown.lost")
+            case _:
+                assert_never(link.role)
+
+    def _settle(self) -> None:
+        self.attempts.sweep()
+        for _ in range(8):
+            new = self._compute_state()
+            if new == self.state:
+                break
+            old, self.state = self.state, new
+            self._on_state(old, new)
+            self.attempts.sweep()
+        else:
+            raise AssertionError(f"the state does not settle: {self.state}")
+
+    def _compute_state(self) -> State:
+        return State.of(
+            client=self.client,
+            stopped=self.stopped,
+            routing=len(self.table),
+            bootstrap=self.bootstrapping.admitted_count(),
+            named=self.name is not None,
+            founder=self.founding.founder,
+            round_runs=self.bootstrapping.running,
+        )
+
+    def _on_state(self, old: State, new: State) -> None:
+        if new.detail is not old.detail:
+            self.tell(told.StateChanged(old, new, self.cause))
+        if new.phase is Phase.CONNECTED and old.phase is not Phase.CONNECTED:
+            self.tell(told.Connected())
+        if new.phase is Phase.TERMINATED:
+            self.tell(told.Terminated())
+        elif new.detail is Detail.DISCONNECTED and old.detail is not Detail.DISCONNECTED:
+            self.tell(told.Disconnected(self.cause))
+            self.bootstrapping.on_disconnected()
+        if new.phase is Phase.CONNECTED and old.phase is not Phase.CONNECTED and not self.client:
+            self.membership.on_connected()
+            self.feelers.on_connected()
+
+    def _stop(self) -> None:
+        self.cause = "stop requested"
+        self.bootstrapping.on_stop()
+        self.messaging.on_stop()
+        self.stopped = True
+        self.attempts.on_stop()
+        self.dials.on_stop()
+        for link in list(self.links.values()):
+            self.close(link, CloseCode.STOPPING, "stopping")
+        self.peers.on_stop()
+        self.founding.founder = False
+        self.alarms.clear()
+
+
+def _fresh_book(limits: Limits) -> ContactBook:
+    return ContactBook(
+        limits.contacts_max,
+        limits.contacts_per_group,
+        exempt=limits.exempt_networks,
+        backoff_first=limits.contact_backoff_first_ns,
+        backoff_last=limits.contact_backoff_last_ns,
+    )

@@ -1,0 +1,218 @@
+"""What the application is told, in its own words; one record each, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from routing.errors import CloseCode, Outcome, Refusal
+from routing.messages import Address
+from routing.state import Direction, State
+
+__all__ = [
+    "BootstrapFinished",
+    "BootstrapStarted",
+    "Bootstrapped",
+    "Churn",
+    "ConnectFailed",
+    "Connected",
+    "DescriptorsShort",
+    "Disconnected",
+    "Event",
+    "EventsLost",
+    "Founded",
+    "ListenerFailed",
+    "Message",
+    "PeerDown",
+    "PeerUp",
+    "Proof",
+    "Renamed",
+    "RoundOutcome",
+    "StateChanged",
+    "Terminated",
+]
+
+
+class RoundOutcome(IntEnum):
+    """How a bootstrap round ended."""
+
+    ADMITTED = 0
+    FOUNDED = 1
+    NO_CONTACTS = 2
+    """There was nobody to ask."""
+    NO_ANSWER = 3
+    """Nobody answered."""
+    REFUSED = 4
+    """Every answer was a refusal."""
+    STOPPED = 5
+
+
+class Proof(IntEnum):
+    """What vouches for the source of a message."""
+
+    CHANNEL = 1
+    """It came over the source's own connection."""
+    SIGNATURE = 2
+    """The source signed it."""
+    QUORUM = 3
+    """A quorum of the source group sent the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapStarted:
+    """A round of looking for a network begins."""
+
+    round: int
+    contacts: int
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapFinished:
+    """The round has ended."""
+
+    round: int
+    outcome: RoundOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """A proxy has admitted us."""
+
+    proxy: bytes
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Founded:
+    """We have named ourselves: a network begins here."""
+
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The phase is CONNECTED: the first routing connection (a client: a proxy) is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last connection is gone; a bootstrap round follows."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The node has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The detail has changed."""
+
+    old: State
+    new: State
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A connection has been consolidated: both ends hold it and both have dialled."""
+
+    name: bytes
+    key: bytes
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    """A consolidated connection has ended."""
+
+    name: bytes
+    key: bytes
+    code: CloseCode
+
+
+@dataclass(frozen=True, slots=True)
+class Churn:
+    """Our close group has changed."""
+
+    close_group: tuple[bytes, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectFailed:
+    """An attempt to connect with a peer has ended without a connection."""
+
+    name: bytes
+    outcome: Outcome
+    refusal: Refusal | None
+    requester: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A peer, or we ourselves (`own`), goes by another name now."""
+
+    old: bytes
+    new: bytes
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorsShort:
+    """New connections wait until descriptors are released; `used` of `limit` are taken."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerFailed:
+    """A listening socket has failed while the node ran."""
+
+    endpoint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsLost:
+    """This consumer was too slow: so many of the oldest events were replaced by this one."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message for the application, handed to its handlers and never to the event queue."""
+
+    source: Address
+    destination: Address
+    payload: bytes
+    key: bytes
+    """The source's key, 32 bytes."""
+    proof: Proof
+    id: bytes
+    request: bool
+    """A reply is wanted."""
+
+
+Event = (
+    BootstrapStarted
+    | BootstrapFinished
+    | Bootstrapped
+    | Founded
+    | Connected
+    | Disconnected
+    | Terminated
+    | StateChanged
+    | PeerUp
+    | PeerDown
+    | Churn
+    | ConnectFailed
+    | Renamed
+    | DescriptorsShort
+    | ListenerFailed
+    | EventsLost
+)

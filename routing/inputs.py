@@ -1,0 +1,144 @@
+"""What happened, told to the core by its host; past tense, facts only, no opinion.
+
+Every `Dial` is answered by exactly one `Dialled` or `DialFailed`. After `Lost`, and after the core
+has said `Close`, the token is dead and no further input may name it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, dataclass_transform
+
+from routing.errors import CloseCode, DialFailure
+from routing.limits import Nanos
+from routing.messages import Address, FrameKind, MessageKind
+from routing.state import Connection, Token
+
+__all__ = [
+    "Accepted",
+    "BootstrapRequested",
+    "ContactsLearnt",
+    "DialFailed",
+    "Dialled",
+    "FrameReceived",
+    "Input",
+    "Listening",
+    "Lost",
+    "StopRequested",
+    "Submitted",
+]
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+
+    @dataclass_transform(frozen_default=True)
+    def record(cls: type[T]) -> type[T]: ...
+else:
+    record = dataclass(slots=True)
+
+
+@record
+class Listening:
+    """We accept connections; `endpoints` are what we advertise ("ip:port", best first)."""
+
+    endpoints: list[str]
+
+
+@record
+class BootstrapRequested:
+    """The host is ready: find a network."""
+
+
+@record
+class ContactsLearnt:
+    """The user, or a discovery of his, names endpoints where nodes may be."""
+
+    endpoints: list[str]
+
+
+@record
+class Accepted:
+    """Somebody dialled us and the channel is complete; the Hello has not come yet."""
+
+    connection: Connection
+    key: bytes
+    """Ed25519 key proved by the channel, 32 bytes."""
+    binding: bytes
+    """Handshake hash, 32 bytes."""
+    accepted_at: Nanos
+    """When the socket was accepted: the deadline for the Hello runs from here."""
+
+
+@record
+class Dialled:
+    """A dial of ours has become a complete channel."""
+
+    dial: int
+    connection: Connection
+    key: bytes
+    binding: bytes
+
+
+@record
+class DialFailed:
+    """A dial of ours has come to nothing."""
+
+    dial: int
+    reason: DialFailure
+
+
+@record
+class FrameReceived:
+    """A frame came in. CLOSE and HEARTBEAT are the host's and never come here."""
+
+    token: Token
+    kind: FrameKind
+    body: bytes
+
+
+@record
+class Lost:
+    """A connection ended, by the far end's Close or without one (IO_ERROR, SILENT)."""
+
+    token: Token
+    code: CloseCode
+    text: str
+
+
+@record
+class Submitted:
+    """The application wants a message sent.
+
+    `reference` comes back in `Answered` or `Failed` where `kind` is REQUEST, and in `Failed` alone
+    where it is MESSAGE. For REPLY, `id` is that of the request.
+    """
+
+    reference: int
+    kind: MessageKind
+    destination: Address
+    payload: bytes
+    id: bytes
+    failed: bool
+    timeout_ns: int
+    signed: bool
+    """Sign and route it even where a direct connection would do."""
+
+
+@record
+class StopRequested:
+    """Close everything and say goodbye."""
+
+
+Input = (
+    Listening
+    | BootstrapRequested
+    | ContactsLearnt
+    | Accepted
+    | Dialled
+    | DialFailed
+    | FrameReceived
+    | Lost
+    | Submitted
+    | StopRequested
+)

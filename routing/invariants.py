@@ -1,0 +1,85 @@
+"""What must be true of one core after every step; asserted by simulations and tests.
+
+Global invariants (both ends agree, the network is whole) need more than one core and are asserted
+by the simulator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from routing.dials import Purpose
+from routing.state import LinkRole
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["check"]
+
+
+def check(core: Core) -> None:
+    """Assert invariants 1, 2, 3, 5 and 7 as far as one core can see them.
+
+    Raises:
+        AssertionError: naming the one that is broken.
+    """
+    _check_table(core)
+    _check_owners(core)
+    _check_bounds(core)
+    assert core.state == core._compute_state(), "5: the state is not the function of the tables"
+
+
+def _check_table(core: Core) -> None:
+    consolidated = core.links_of(LinkRole.CONSOLIDATED)
+    names = [link.name for link in consolidated]
+    keys = [link.key for link in consolidated]
+    assert len(set(names)) == len(names), "1: two consolidated connections under one name"
+    assert len(set(keys)) == len(keys), "1: two consolidated connections to one key"
+    assert sorted(names) == sorted(core.table.names()), "3: table and connections differ"
+    for link in consolidated:
+        assert core.table.token(link.name) == link.token, "3: the table names another connection"
+        assert core.table.key(link.name) == link.key, "4: the table names another key"
+        assert link.key != core.key, "1: connected to ourselves"
+
+
+def _check_owners(core: Core) -> None:
+    """Every connection has one owner, and every owner that is pending a deadline."""
+    attempts = core.attempts.live()
+    owned = [token for a in attempts for token in (a.primary, a.secondary) if token]
+    assert len(set(owned)) == len(owned), "2: a connection of two attempts"
+    for link in core.links.values():
+        of_attempt = link.role in (LinkRole.PRIMARY, LinkRole.SECONDARY)
+        assert (link.token in owned) is of_attempt, f"2: {link.role.name} without an attempt"
+        subject = link.token.to_bytes(8, "big")
+        if link.role is LinkRole.UNKNOWN:
+            held = link.connection in [
+                c for c, _, _ in core.attempts.unknown.deadlines(now=core.now)
+            ]
+            assert held, "2: an unknown connection without a deadline"
+        elif link.role is LinkRole.BOOTSTRAP and not link.admitted:
+            assert ("admit", subject) in core.alarms, "2: a contact without a deadline"
+        elif link.role is LinkRole.FEELER:
+            assert core.feelers.token == link.token, "2: a feeler without an owner"
+            assert ("felt", b"") in core.alarms, "2: a feeler without a deadline"
+        elif link.role in (LinkRole.RELAY, LinkRole.FELT):
+            assert ("relay", subject) in core.alarms, "2: a joiner without a deadline"
+    for token in owned:
+        assert token in core.links, "2: an attempt owns a dead connection"
+    admitted = core.bootstrapping.admitted_count()
+    assert admitted <= 1, f"2: {admitted} proxies at once"
+    if core.stopped:
+        assert not core.links and not core.alarms, "10: something is left after stop"
+
+
+def _check_bounds(core: Core) -> None:
+    limits = core.limits
+    assert core.attempts.backlog == 0, "7: departed entries wait after a step"
+    assert len(core.attempts.by_name) == len(core.attempts.live()), "7: names of dead attempts"
+    assert len(core.table) <= limits.table_max + 1, "7: the table is over its cap"
+    live = [flight for flight in core.dials.flights.values() if not flight.cancelled]
+    assert len(live) <= limits.dials_max, "7: too many dials in flight"
+    for flight in live:
+        if flight.purpose in (Purpose.PRIMARY, Purpose.SECONDARY):
+            assert core.attempts.get(flight.owner) is not None, "2: a dial of a dead attempt"
+    due = core.next_deadline()
+    assert due is None or due > core.now, f"7: a deadline in the past: {due} at {core.now}"

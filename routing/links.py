@@ -1,0 +1,51 @@
+"""The record of one open connection as the core sees it; no socket, no behaviour."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from routing.messages import NO_ATTEMPT, Envelope, Signed
+from routing.state import Connection, Direction, LinkRole, Token
+
+__all__ = ["Arrival", "Link", "host_of"]
+
+
+class Link(Struct):
+    """One authenticated channel and what it is to us now."""
+
+    connection: Connection
+    key: bytes
+    """The far end's key, proved by the channel."""
+    binding: bytes
+    role: LinkRole
+    since: int
+    endpoint: str = ""
+    """What we dialled (OUTBOUND), or where the far end says it listens."""
+    name: bytes = b""
+    """CONSOLIDATED: the peer's name. BOOTSTRAP, FEELER: the proxy's, once it has admitted us."""
+    attempt: bytes = NO_ATTEMPT
+    admitted: bool = False
+
+    @property
+    def token(self) -> Token:
+        """The handle by which host and core name this connection."""
+        return self.connection.token
+
+    @property
+    def outbound(self) -> bool:
+        """We dialled it."""
+        return self.connection.direction is Direction.OUTBOUND
+
+
+class Arrival(Struct):
+    """A routed message consumed here: its verified content, its envelope, whence it came."""
+
+    signed: Signed
+    envelope: Envelope
+    token: int
+    """The connection it came over; 0 for one we sent to ourselves."""
+
+
+def host_of(address: str) -> str:
+    """Return the IP of "ip:port" or "[ip]:port"."""
+    return address.rpartition(":")[0].strip("[]")

@@ -1,0 +1,456 @@
+"""Everything that travels inside the channel, as typed records; no policy, no state.
+
+Two layers. A *frame* is a kind (`FrameKind`) and a body, from one end of a connection to the other.
+A *routed message* is the body of a ROUTED or GROUP_COPY frame: an `Envelope` whose `signed` bytes
+the source has signed, so what is verified is always the bytes as received, never a re-encoding.
+Bodies are MessagePack arrays (msgspec), fields in the order written here. A decoder refuses wrong
+types, wrong lengths and lists above their bound before anything is built from them.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = [
+    "NO_ATTEMPT",
+    "Ack",
+    "Address",
+    "Admit",
+    "Certificate",
+    "ClientAddress",
+    "Close",
+    "Confirmation",
+    "ConnectRefused",
+    "ConnectRequest",
+    "ConnectResponse",
+    "Contacts",
+    "Direct",
+    "Envelope",
+    "FindGroup",
+    "FrameKind",
+    "GroupAddress",
+    "GroupIs",
+    "Hello",
+    "HelloRole",
+    "MessageKind",
+    "NameVote",
+    "Neighbours",
+    "NodeAddress",
+    "Ping",
+    "Refuse",
+    "Reply",
+    "RequestName",
+    "SecondaryFailed",
+    "Signed",
+    "SignedKind",
+    "Unroutable",
+    "ViaAddress",
+    "Vote",
+    "decode",
+    "encode",
+    "hello_body",
+    "signed_text",
+    "vote_body",
+]
+
+Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Byte = Annotated[int, Meta(ge=0, le=255)]
+Word = Annotated[int, Meta(ge=0, le=65_535)]
+EndpointText = Annotated[str, Meta(max_length=64)]
+Endpoints = Annotated[list[EndpointText], Meta(max_length=8)]
+Text = Annotated[str, Meta(max_length=64)]
+Names = Annotated[list[Bytes32], Meta(max_length=16)]
+
+NO_ATTEMPT: Final = bytes(16)
+"""The attempt of a Hello that belongs to none (JOIN, CLIENT, FEEL)."""
+
+
+class SignedKind(IntEnum):
+    """What a signature is about; one number per purpose, so none can stand in for another."""
+
+    CHANNEL = 1
+    HELLO = 2
+    ROUTED = 3
+    VOTE = 4
+
+
+class FrameKind(IntEnum):
+    """The kind byte of a frame (u8)."""
+
+    HELLO = 1
+    ACK = 2
+    CONFIRMATION = 3
+    SECONDARY_FAILED = 4
+    ADMIT = 5
+    REFUSE = 6
+    PING = 7
+    PONG = 8
+    CLOSE = 9
+    HEARTBEAT = 10
+    ROUTED = 11
+    GROUP_COPY = 12
+    NEIGHBOURS = 13
+    CONTACTS = 14
+    DIRECT = 15
+
+
+class HelloRole(IntEnum):
+    """What the dialler wants the connection to be (u8)."""
+
+    PRIMARY = 1
+    """The responder of an attempt dials the requester; this one survives."""
+    SECONDARY = 2
+    """The requester dials the responder, to prove that it can be reached."""
+    JOIN = 3
+    """A node looks for a network."""
+    CLIENT = 4
+    """A client looks for a proxy."""
+    FEEL = 5
+    """A connected node asks a stranger whether there is more network than it knows."""
+
+
+class MessageKind(IntEnum):
+    """What a routed message is (u8)."""
+
+    CONNECT_REQUEST = 1
+    CONNECT_RESPONSE = 2
+    CONNECT_REFUSED = 3
+    REQUEST_NAME = 4
+    NAME_VOTE = 5
+    FIND_GROUP = 6
+    GROUP_IS = 7
+    UNROUTABLE = 8
+    MESSAGE = 16
+    """An application's message; the body is the payload."""
+    REQUEST = 17
+    """An application's message that wants a reply; the body is the payload."""
+    REPLY = 18
+
+
+# -- addresses
+
+
+class NodeAddress(Struct, frozen=True, array_like=True, tag=1):
+    """Exactly the node of this name."""
+
+    name: Bytes32
+
+
+class ClientAddress(Struct, frozen=True, array_like=True, tag=2):
+    """Whoever holds `key` and hangs on the node named `proxy`."""
+
+    proxy: Bytes32
+    key: Bytes32
+
+
+class GroupAddress(Struct, frozen=True, array_like=True, tag=3):
+    """The nodes nearest to this name."""
+
+    name: Bytes32
+
+
+class ViaAddress(Struct, frozen=True, array_like=True, tag=4):
+    """The node `name`, which only its neighbour `hop` can be relied on to know yet."""
+
+    hop: Bytes32
+    name: Bytes32
+
+
+Address = NodeAddress | ClientAddress | GroupAddress | ViaAddress
+
+# -- names
+
+
+class Vote(Struct, frozen=True, array_like=True):
+    """One member's signature over (key, n1, n2, size of its group)."""
+
+    key: Bytes32
+    size: Annotated[int, Meta(ge=1, le=8)]
+    signature: Bytes64
+
+
+class Certificate(Struct, frozen=True, array_like=True):
+    """How a key came by its name: name = SHA-256(prefix | client name | n1 | n2).
+
+    A founder has n1 = n2 = its own client name and no votes.
+    """
+
+    n1: Bytes32
+    n2: Bytes32
+    votes: Annotated[list[Vote], Meta(max_length=8)]
+
+
+# -- frames of attempts and bootstrapping
+
+
+class Hello(Struct, frozen=True, array_like=True):
+    """The first frame on a dialled connection; the signature is over `hello_body`."""
+
+    role: HelloRole
+    attempt: Bytes16
+    incarnation: Bytes8
+    lowest: Bytes32
+    """The lowest key heard of since the sender lost its network (its own if none)."""
+    endpoints: Endpoints
+    """Where the sender listens, for JOIN and FEEL."""
+    response: Annotated[bytes, Meta(max_length=3_072)]
+    """PRIMARY: the Signed ConnectResponse, so that a lost one does not matter; else empty."""
+    signature: Bytes64
+
+
+class Ack(Struct, frozen=True, array_like=True):
+    """Requester to responder on the primary: this is my connection, of this attempt."""
+
+    attempt: Bytes16
+
+
+class Confirmation(Struct, frozen=True, array_like=True):
+    """Responder to requester on the primary: both directions are proved."""
+
+    attempt: Bytes16
+    one_way: bool
+
+
+class SecondaryFailed(Struct, frozen=True, array_like=True):
+    """Requester to responder on the primary: you cannot be dialled from here."""
+
+    attempt: Bytes16
+
+
+class Admit(Struct, frozen=True, array_like=True):
+    """A proxy takes the dialler: `name` is the proxy's, `observed` the dialler's IP as seen."""
+
+    name: Bytes32
+    observed: EndpointText
+
+
+class Refuse(Struct, frozen=True, array_like=True):
+    """A proxy does not take the dialler and knows these others."""
+
+    reason: Byte
+    lowest: Bytes32
+    contacts: Endpoints
+
+
+class Ping(Struct, frozen=True, array_like=True):
+    """Answered at once by a PONG with the same nonce."""
+
+    nonce: Bytes8
+
+
+class Close(Struct, frozen=True, array_like=True):
+    """The last frame of a channel."""
+
+    code: Word
+    text: Text
+
+
+class Neighbours(Struct, frozen=True, array_like=True):
+    """To a neighbour: the names nearest to `target` that the sender holds, nearest first.
+
+    With `names` empty and a digest it says: unchanged since the list of that digest.
+    """
+
+    target: Bytes32
+    digest: Bytes8
+    names: Names
+
+
+class Contacts(Struct, frozen=True, array_like=True):
+    """To a table entry: endpoints of a peer won on the other side of what was a partition."""
+
+    endpoints: Endpoints
+
+
+class Direct(Struct, frozen=True, array_like=True):
+    """An application's message between the two ends of one connection, proved by the channel."""
+
+    kind: MessageKind
+    id: Bytes16
+    payload: bytes
+
+
+# -- routed messages
+
+
+class Signed(Struct, frozen=True, array_like=True):
+    """The part of an envelope that its source signs."""
+
+    id: Bytes16
+    source: Address
+    destination: Address
+    kind: MessageKind
+    key: Bytes32
+    """The source's key; the signature is verified with it."""
+    origin: Annotated[bytes, Meta(max_length=64)]
+    """n1 | n2 of a node's name (64 bytes), so that the name follows from the key; else empty."""
+    body: bytes
+
+
+class Envelope(Struct, frozen=True, array_like=True):
+    """A routed message as it travels; hops and route are changed on the way, hence unsigned."""
+
+    hops: Byte
+    route: Byte
+    signed: bytes
+    signature: Bytes64
+
+
+class ConnectRequest(Struct, frozen=True, array_like=True):
+    """I want to be connected with `target` both ways."""
+
+    attempt: Bytes16
+    target: Bytes32
+    incarnation: Bytes8
+    endpoints: Endpoints
+    reply_to: Address
+    certificate: Certificate
+    urgent: bool
+    """The target is in my close group, or my bucket for it holds fewer than two."""
+    relaxed: bool
+
+
+class ConnectResponse(Struct, frozen=True, array_like=True):
+    """I am dialling you; here is where to dial me."""
+
+    attempt: Bytes16
+    request: Bytes32
+    """SHA-256 of the signed part of the request."""
+    incarnation: Bytes8
+    endpoints: Endpoints
+    certificate: Certificate
+    relaxed: bool
+
+
+class ConnectRefused(Struct, frozen=True, array_like=True):
+    """No, for a reason that was known before any dial."""
+
+    attempt: Bytes16
+    reason: Byte
+
+
+class RequestName(Struct, frozen=True, array_like=True):
+    """Give the key of this message a name, or confirm the one it holds."""
+
+    reply_to: Address
+    held: Certificate | None
+    proposed: Annotated[list[Bytes32], Meta(max_length=2)]
+    """From the second asking on: the two names nearest to the client name that any vote named."""
+
+
+class NameVote(Struct, frozen=True, array_like=True):
+    """One member's vote for (n1, n2)."""
+
+    n1: Bytes32
+    n2: Bytes32
+    size: Annotated[int, Meta(ge=1, le=8)]
+    signature: Bytes64
+
+
+class FindGroup(Struct, frozen=True, array_like=True):
+    """Who is nearest to `target`, leaving `asker` out?"""
+
+    target: Bytes32
+    asker: Bytes32
+    reply_to: Address
+
+
+class GroupIs(Struct, frozen=True, array_like=True):
+    """The answerer and up to 15 names it holds consolidated, nearest to `target` first."""
+
+    target: Bytes32
+    names: Names
+
+
+class Unroutable(Struct, frozen=True, array_like=True):
+    """The message `id` ended at a node that is not its destination and knows none nearer."""
+
+    id: Bytes16
+
+
+class Reply(Struct, frozen=True, array_like=True):
+    """The answer to the request `id`; with `failed` the payload is a reason in words."""
+
+    id: Bytes16
+    failed: bool
+    payload: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (
+        Hello,
+        Ack,
+        Confirmation,
+        SecondaryFailed,
+        Admit,
+        Refuse,
+        Ping,
+        Close,
+        Neighbours,
+        Contacts,
+        Direct,
+        Signed,
+        Envelope,
+        ConnectRequest,
+        ConnectResponse,
+        ConnectRefused,
+        RequestName,
+        NameVote,
+        FindGroup,
+        GroupIs,
+        Unroutable,
+        Reply,
+        Certificate,
+    )
+}
+
+T = TypeVar("T", bound=Struct)
+
+
+def encode(record: Struct) -> bytes:
+    """Return the MessagePack array of one record."""
+    return _encoder.encode(record)
+
+
+def decode(kind: type[T], body: bytes) -> T | None:
+    """Return the record, or None where the bytes are not one: a peer's fault is data."""
+    try:
+        return _decoders[kind].decode(body)  # type: ignore[return-value]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def signed_text(kind: SignedKind, tag: bytes, body: bytes) -> bytes:
+    """Return what is really signed: the prefix, the kind, the network tag (8 bytes), the body."""
+    return b"routing:1:" + bytes((kind,)) + tag + body
+
+
+def hello_body(
+    role: HelloRole,
+    attempt: bytes,
+    *,
+    ours: bytes,
+    theirs: bytes,
+    incarnation: bytes,
+    binding: bytes,
+) -> bytes:
+    """Return what the sender of a Hello signs: 1 + 16 + 32 + 32 + 8 + 32 bytes.
+
+    `ours` is the key of the signer, `theirs` of the far end, `binding` the handshake hash: a Hello
+    is worth nothing on any other connection.
+    """
+    return bytes((role,)) + attempt + ours + theirs + incarnation + binding
+
+
+def vote_body(key: bytes, n1: bytes, n2: bytes, size: int) -> bytes:
+    """Return what a member signs for a joiner: 32 + 32 + 32 + 1 bytes."""
+    return key + n1 + n2 + bytes((size,))

@@ -1,0 +1,261 @@
+"""The application's messages: direct where a connection exists, else signed and routed.
+
+A message is handed over once for each (source key, id). Requests are answered by id; one that
+cannot be answered fails with a reason and never hangs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from routing import actions as do
+from routing._filter import TimedFilter
+from routing.events import Message, Proof
+from routing.inputs import Submitted
+from routing.limits import SECOND
+from routing.links import Arrival, Link
+from routing.messages import (
+    Address,
+    ClientAddress,
+    Direct,
+    FrameKind,
+    GroupAddress,
+    MessageKind,
+    NodeAddress,
+    Reply,
+    Unroutable,
+    decode,
+    encode,
+)
+from routing.state import LinkRole
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["Messaging"]
+
+UNROUTABLE_WINDOW_NS = 30 * SECOND
+"""An Unroutable for a message sent longer ago is of no use to its sender."""
+
+
+class Pending(Struct):
+    """A request that waits for its reply."""
+
+    reference: int
+    destination: Address
+
+
+class Messaging:
+    """Messages of the application on one core."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        limits = core.limits
+        self.pending: dict[bytes, Pending] = {}
+        self.sent: TimedFilter[bytes, int] = TimedFilter(
+            UNROUTABLE_WINDOW_NS, capacity=limits.consumed_entries, clock=None
+        )
+        self.consumed: TimedFilter[bytes, bool] = TimedFilter(
+            limits.message_filter_ns, capacity=limits.consumed_entries, clock=None
+        )
+
+    # -- out
+
+    def on_submitted(self, fact: Submitted) -> None:
+        """Send one message, or say at once why not."""
+        core = self.core
+        if core.stopped:
+            core.act(do.Failed(fact.reference, "stopped"))
+            return
+        if core.name is None and core.bootstrapping.proxy() is None:
+            core.act(do.Failed(fact.reference, "not connected"))
+            return
+        if fact.kind is MessageKind.REPLY:
+            message_id = core.dice.bytes(16)
+            body = encode(Reply(fact.id, fact.failed, fact.payload))
+        else:
+            message_id = core.dice.bytes(16)
+            body = fact.payload
+        if fact.kind is MessageKind.REQUEST:
+            if len(self.pending) >= core.limits.consumed_entries:
+                core.act(do.Failed(fact.reference, "busy: too many requests under way"))
+                return
+            self.pending[message_id] = Pending(fact.reference, fact.destination)
+            core.alarm("request", message_id, fact.timeout_ns)
+        elif fact.kind is MessageKind.MESSAGE:
+            self.sent.insert(message_id, fact.reference, now=core.now)
+            self.sent.expire(now=core.now)
+        if not self._send(fact, message_id, body):
+            self._fail(message_id, fact.reference, "not connected: no way out")
+
+    def _send(self, fact: Submitted, message_id: bytes, body: bytes) -> bool:
+        core = self.core
+        destination = fact.destination
+        if isinstance(destination, NodeAddress) and destination.name == core.name:
+            source = NodeAddress(destination.name)
+            self._take(source, destination, core.key, Proof.CHANNEL, fact.kind, message_id, body)
+            return True
+        link = None if fact.signed else self._direct(destination)
+        if link is not None:
+            core.count("message.direct")
+            core.send(link, FrameKind.DIRECT, Direct(fact.kind, message_id, body), priority=1)
+            return True
+        core.count("message.routed")
+        envelope = core.relay.seal(fact.kind, destination, body, message_id=message_id)
+        if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
+            core.relay.deliver_own_group(envelope, destination.name)
+            return True
+        return core.relay.launch(envelope, destination)
+
+    def _direct(self, destination: Address) -> Link | None:
+        """Return the connection to the destination itself, if there is one."""
+        core = self.core
+        if isinstance(destination, NodeAddress):
+            if destination.name in core.table:
+                return core.link_to(destination.name)
+            proxy = core.bootstrapping.proxy()
+            if core.client and proxy is not None and proxy.name == destination.name:
+                return proxy
+        elif isinstance(destination, ClientAddress) and destination.proxy == core.name:
+            for link in core.links_of(LinkRole.CLIENT):
+                if link.key == destination.key:
+                    return link
+        return None
+
+    # -- in
+
+    def on_direct(self, link: Link, direct: Direct) -> None:
+        """A direct message: the channel proves its source."""
+        core = self.core
+        source: Address
+        if link.role is LinkRole.CLIENT:
+            assert core.name is not None
+            source = ClientAddress(core.name, link.key)
+        elif link.role is LinkRole.CONSOLIDATED or core.client:
+            source = NodeAddress(link.name)
+        else:
+            core.frames.malformed(link, "a message to a joiner")
+            return
+        if direct.kind < MessageKind.MESSAGE:
+            core.frames.malformed(link, "a control message as a direct one")
+            return
+        self._take(
+            source,
+            self._own_address(link),
+            link.key,
+            Proof.CHANNEL,
+            direct.kind,
+            direct.id,
+            direct.payload,
+        )
+
+    def _own_address(self, link: Link) -> Address:
+        core = self.core
+        if core.client or core.name is None:
+            return ClientAddress(link.name, core.key)
+        return NodeAddress(core.name)
+
+    def on_routed(self, arrival: Arrival) -> None:
+        """A routed message, verified: once for each (key, id)."""
+        core, signed = self.core, arrival.signed
+        subject = signed.key + signed.id
+        if self.consumed.get(subject, now=core.now) is not None:
+            core.count("message.duplicate")
+            return
+        self.consumed.insert(subject, True, now=core.now)
+        self.consumed.expire(now=core.now)
+        self._take(
+            signed.source,
+            signed.destination,
+            signed.key,
+            Proof.SIGNATURE,
+            signed.kind,
+            signed.id,
+            signed.body,
+        )
+
+    def _take(
+        self,
+        source: Address,
+        destination: Address,
+        key: bytes,
+        proof: Proof,
+        kind: MessageKind,
+        message_id: bytes,
+        body: bytes,
+    ) -> None:
+        core = self.core
+        if kind is MessageKind.REPLY:
+            self._on_reply(source, body)
+            return
+        core.count("message.delivered")
+        request = kind is MessageKind.REQUEST
+        core.act(do.Deliver(Message(source, destination, body, key, proof, message_id, request)))
+
+    def _on_reply(self, source: Address, body: bytes) -> None:
+        core = self.core
+        reply = decode(Reply, body)
+        pending = None if reply is None else self.pending.get(reply.id)
+        if reply is None or pending is None:
+            core.count("reply.unasked")
+            return
+        if not _may_answer(pending.destination, source):
+            core.count("reply.forged")
+            return
+        del self.pending[reply.id]
+        core.alarms.cancel(("request", reply.id))
+        if reply.failed:
+            text = reply.payload.decode("utf-8", "replace")
+            core.act(do.Failed(pending.reference, f"handler failed: {text}"))
+        else:
+            core.act(do.Answered(pending.reference, reply.payload))
+
+    # -- what comes to nothing
+
+    def on_unroutable(self, arrival: Arrival) -> None:
+        """A message of ours ended at a node that is not its destination."""
+        core = self.core
+        unroutable = decode(Unroutable, arrival.signed.body)
+        if unroutable is None:
+            core.count("unroutable.malformed")
+            return
+        core.count("unroutable.heard")
+        pending = self.pending.get(unroutable.id)
+        reference = self.sent.get(unroutable.id, now=core.now)
+        if pending is not None:
+            self._fail(unroutable.id, pending.reference, "unroutable: nobody has this name")
+        elif reference is not None:
+            self.sent.remove(unroutable.id)
+            core.act(do.Failed(reference, "unroutable: nobody has this name"))
+
+    def on_timeout(self, message_id: bytes) -> None:
+        """Alarm: no reply in the time the application allowed."""
+        pending = self.pending.get(message_id)
+        if pending is not None:
+            self._fail(message_id, pending.reference, "timed out")
+
+    def _fail(self, message_id: bytes, reference: int, reason: str) -> None:
+        self.pending.pop(message_id, None)
+        self.core.alarms.cancel(("request", message_id))
+        self.core.count("message.failed")
+        self.core.act(do.Failed(reference, reason))
+
+    def on_stop(self) -> None:
+        """Every request under way fails now."""
+        for message_id, pending in list(self.pending.items()):
+            self._fail(message_id, pending.reference, "stopped")
+
+
+def _may_answer(asked: Address, source: Address) -> bool:
+    """Only who was asked may answer; of a group, any node."""
+    match asked:
+        case GroupAddress():
+            return isinstance(source, NodeAddress)
+        case NodeAddress():
+            return isinstance(source, NodeAddress) and source.name == asked.name
+        case ClientAddress():
+            return isinstance(source, ClientAddress) and source.key == asked.key
+        case _:
+            return False

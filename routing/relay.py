@@ -1,0 +1,381 @@
+"""The way of a routed message: sealed by its source, passed on hop by hop, consumed once.
+
+A relay checks the frame's form, its hop and route numbers and whether it has seen it, and never its
+signature; that is verified once, where the message is consumed. What cannot be delivered is
+answered Unroutable, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from routing._filter import MessageFilter
+from routing.errors import CloseCode
+from routing.limits import HOPS_MAX, ROUTES_MAX
+from routing.links import Arrival, Link
+from routing.messages import (
+    Address,
+    ClientAddress,
+    Envelope,
+    FindGroup,
+    FrameKind,
+    GroupAddress,
+    MessageKind,
+    NodeAddress,
+    Signed,
+    SignedKind,
+    Unroutable,
+    ViaAddress,
+    decode,
+    encode,
+    signed_text,
+)
+from routing.names import client_name, nearest, network_name
+from routing.state import JOINER_KINDS, LinkRole
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["Relay"]
+
+COPIED = frozenset({MessageKind.REQUEST_NAME, MessageKind.MESSAGE, MessageKind.REQUEST})
+"""Kinds that every member of a group is to have, not only the one nearest to its name."""
+
+CLIENT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
+"""Kinds that a client may send."""
+
+HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
+
+
+class Relay:
+    """Forwarding and consuming."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.seen = MessageFilter(
+            core.limits.message_filter_ns,
+            capacity=core.limits.message_filter_entries,
+            clock=None,
+        )
+
+    # -- as a source
+
+    def seal(
+        self,
+        kind: MessageKind,
+        destination: Address,
+        body: bytes,
+        *,
+        via: Link | None = None,
+        message_id: bytes = b"",
+    ) -> Envelope:
+        """Return the signed envelope of a message of ours, route number 0."""
+        core = self.core
+        if via is None and (core.name is None or self._is_hanging()):
+            via = core.bootstrapping.proxy()
+        source: Address
+        if via is not None or core.name is None:
+            source = ClientAddress(via.name if via is not None else core.client_name, core.key)
+        else:
+            source = NodeAddress(core.name)
+        signed = encode(
+            Signed(
+                id=message_id or core.dice.bytes(16),
+                source=source,
+                destination=destination,
+                kind=kind,
+                key=core.key,
+                origin=core.origin if isinstance(source, NodeAddress) else b"",
+                body=body,
+            )
+        )
+        signature = core.signer.sign(signed_text(SignedKind.ROUTED, core.tag, signed))
+        return Envelope(0, 0, signed, signature)
+
+    def send(
+        self,
+        kind: MessageKind,
+        destination: Address,
+        body: bytes,
+        *,
+        via: Link | None = None,
+        hop: bytes = b"",
+        rank: int = 0,
+    ) -> bool:
+        """Seal and launch a message; tell whether there was a way out."""
+        envelope = self.seal(kind, destination, body, via=via)
+        return self.launch(envelope, destination, via=via, hop=hop, rank=rank)
+
+    def launch(
+        self,
+        envelope: Envelope,
+        destination: Address,
+        *,
+        via: Link | None = None,
+        hop: bytes = b"",
+        rank: int = 0,
+    ) -> bool:
+        """Send an envelope of ours on its way.
+
+        Args:
+            envelope: Ours, sealed.
+            destination: Its destination.
+            via: The proxy to send through; the table if None.
+            hop: The name of the first hop, if it is to be a particular one.
+            rank: 0 for the best first hop, 1 for the next best, and so on in turn.
+        """
+        core = self.core
+        if via is None and (core.name is None or self._is_hanging()):
+            via = core.bootstrapping.proxy()
+        if via is not None:
+            core.send(via, FrameKind.ROUTED, envelope)
+            return True
+        if hop and hop in core.table:
+            self._pass_on(core.link_to(hop), envelope)
+            return True
+        link = self._resolve(destination) if rank == 0 else None
+        if link is None:
+            target = _target(destination)
+            ways = nearest(target, core.table.names(), ROUTES_MAX)
+            if not ways:
+                core.count("send.no_path")
+                return False
+            link = core.link_to(ways[rank % len(ways)])
+        self._pass_on(link, envelope)
+        return True
+
+    def answer(self, envelope: Envelope, reply_to: Address, *, route: int) -> None:
+        """Send an answer of ours; a repeat takes another route number, or relays would drop it."""
+        again = Envelope(0, min(route, ROUTES_MAX - 1), envelope.signed, envelope.signature)
+        if not self.launch(again, reply_to):
+            self.core.count("answer.no_path")
+
+    def first_hop(self, target: bytes, teller: bytes = b"") -> bytes:
+        """Return the name of the entry a message to `target` goes to first, or b""."""
+        table = self.core.table
+        if teller and teller in table:
+            return teller
+        ways = nearest(target, table.names(), 1)
+        return ways[0] if ways else b""
+
+    def _is_hanging(self) -> bool:
+        """Tell whether every message of ours must go through a proxy: nobody routes to us yet."""
+        return not len(self.core.table) and self.core.bootstrapping.proxy() is not None
+
+    # -- what comes in
+
+    def on_frame(self, link: Link, body: bytes) -> None:
+        """A ROUTED frame: malformed closes, seen before is counted, else it goes on or is ours."""
+        core = self.core
+        envelope = decode(Envelope, body)
+        signed = None if envelope is None else decode(Signed, envelope.signed)
+        if envelope is None or signed is None or envelope.route >= ROUTES_MAX:
+            core.frames.malformed(link, "envelope")
+            return
+        if not self._may_send(link, signed):
+            core.frames.malformed(link, "not yours to send")
+            return
+        if not self._is_new(envelope):
+            core.count("routed.duplicate")
+            return
+        if link.role in (LinkRole.BOOTSTRAP, LinkRole.FEELER):
+            self._for_hanger(link, signed, envelope)
+            return
+        self._route(link, signed, envelope)
+
+    def on_copy(self, link: Link, body: bytes) -> None:
+        """A GROUP_COPY frame: consumed here, never passed on."""
+        envelope = decode(Envelope, body)
+        signed = None if envelope is None else decode(Signed, envelope.signed)
+        if envelope is None or signed is None or signed.kind not in COPIED:
+            self.core.frames.malformed(link, "group copy")
+            return
+        self._consume(Arrival(signed, envelope, link.token))
+
+    def _may_send(self, link: Link, signed: Signed) -> bool:
+        """What hangs on us speaks for itself only, and only of what it hangs on us for."""
+        if link.role not in HANGERS:
+            return True
+        if link.role is LinkRole.CLIENT:
+            kinds = CLIENT_KINDS
+        else:
+            kinds = JOINER_KINDS
+        own_address = ClientAddress(self.core.name or b"", link.key)
+        own = signed.source == own_address and signed.key == link.key
+        return own and signed.kind in kinds
+
+    def _is_new(self, envelope: Envelope) -> bool:
+        core = self.core
+        digest = blake2b(
+            envelope.signed, digest_size=16, key=core.filter_secret, salt=bytes((envelope.route,))
+        ).digest()
+        return self.seen.insert(digest, now=core.now)
+
+    def _for_hanger(self, link: Link, signed: Signed, envelope: Envelope) -> None:
+        """We hang on the sender: only what is addressed to our key is for us."""
+        destination = signed.destination
+        if isinstance(destination, ClientAddress) and destination.key == self.core.key:
+            self._consume(Arrival(signed, envelope, link.token))
+        else:
+            self.core.count("routed.not_for_us")
+
+    def _route(self, link: Link, signed: Signed, envelope: Envelope) -> None:
+        core = self.core
+        destination = signed.destination
+        if self._is_ours(destination):
+            self._consume(Arrival(signed, envelope, link.token))
+            return
+        onward = self._resolve(destination, exclude=_asker(signed))
+        if onward is not None:
+            if envelope.hops + 1 >= HOPS_MAX:
+                core.count("routed.hops")
+                self._unroutable(signed)
+                return
+            self._pass_on(
+                onward,
+                Envelope(envelope.hops + 1, envelope.route, envelope.signed, envelope.signature),
+            )
+            core.count("routed.forwarded")
+        elif isinstance(destination, GroupAddress):
+            self._consume_for_group(Arrival(signed, envelope, link.token), destination.name)
+        else:
+            self._unroutable(signed)
+
+    def deliver_own_group(self, envelope: Envelope, target: bytes) -> None:
+        """A group message of ours for which we are the nearest member ourselves."""
+        signed = decode(Signed, envelope.signed)
+        assert signed is not None
+        self._consume_for_group(Arrival(signed, envelope, 0), target)
+
+    def is_responsible(self, target: bytes) -> bool:
+        """Tell whether we are the nearest to `target` of all we know."""
+        core = self.core
+        return core.name is not None and core.table.next_hop(target) is None
+
+    def _consume_for_group(self, arrival: Arrival, target: bytes) -> None:
+        core = self.core
+        if arrival.signed.kind in COPIED:
+            for name in core.table.group(target):
+                if name != core.name:
+                    link = core.link_to(name)
+                    core.send(link, FrameKind.GROUP_COPY, arrival.envelope)
+        self._consume(arrival)
+
+    def _pass_on(self, link: Link, envelope: Envelope) -> None:
+        self.core.send(link, FrameKind.ROUTED, envelope)
+
+    def _is_ours(self, destination: Address) -> bool:
+        core = self.core
+        match destination:
+            case NodeAddress() | ViaAddress():
+                return destination.name == core.name
+            case ClientAddress():
+                return destination.key == core.key
+            case GroupAddress():
+                return False
+
+    def _resolve(self, destination: Address, exclude: tuple[bytes, ...] = ()) -> Link | None:
+        """Return the connection a message goes out on next, None if nobody known is nearer."""
+        core, table = self.core, self.core.table
+        match destination:
+            case NodeAddress():
+                target = destination.name
+            case GroupAddress():
+                target = destination.name
+            case ViaAddress():
+                if destination.name in table:
+                    return core.link_to(destination.name)
+                if destination.hop == core.name:
+                    return None
+                target = destination.hop
+            case ClientAddress():
+                if destination.proxy == core.name:
+                    return self._hanger(destination.key)
+                target = destination.proxy
+        hop = table.next_hop(target, exclude)
+        return None if hop is None else core.link_to(hop)
+
+    def _hanger(self, key: bytes) -> Link | None:
+        """Return the connection of who hangs, or hung until a moment ago, on us by this key."""
+        core = self.core
+        for link in core.links_of(*HANGERS):
+            if link.key == key:
+                return link
+        name = core.table.name_of_key(key)
+        return None if name is None else core.link_to(name)
+
+    def _unroutable(self, signed: Signed) -> None:
+        core = self.core
+        core.count("routed.unroutable")
+        if signed.kind is MessageKind.UNROUTABLE or core.name is None:
+            return
+        self.send(MessageKind.UNROUTABLE, signed.source, encode(Unroutable(signed.id)))
+
+    # -- consuming
+
+    def _consume(self, arrival: Arrival) -> None:
+        """Verify once, then hand to the concern the kind belongs to."""
+        core, signed = self.core, arrival.signed
+        text = signed_text(SignedKind.ROUTED, core.tag, arrival.envelope.signed)
+        if not self._is_authentic(signed) or not core.signer.verify(
+            signed.key, text, arrival.envelope.signature
+        ):
+            core.count("routed.forged")
+            return
+        core.count(f"consumed.{signed.kind.name.lower()}")
+        match signed.kind:
+            case MessageKind.CONNECT_REQUEST:
+                core.connecting.responding.on_request(arrival)
+            case MessageKind.CONNECT_RESPONSE:
+                core.connecting.on_response(arrival)
+            case MessageKind.CONNECT_REFUSED:
+                core.connecting.on_refused(arrival)
+            case MessageKind.REQUEST_NAME:
+                core.naming.on_request(arrival)
+            case MessageKind.NAME_VOTE:
+                core.naming.on_vote(arrival)
+            case MessageKind.FIND_GROUP:
+                core.membership.on_find(arrival)
+            case MessageKind.GROUP_IS:
+                core.membership.on_group(arrival)
+            case MessageKind.UNROUTABLE:
+                core.messaging.on_unroutable(arrival)
+            case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
+                core.messaging.on_routed(arrival)
+
+    def _is_authentic(self, signed: Signed) -> bool:
+        """Tell whether the source follows from the key (the signature is checked after)."""
+        source = signed.source
+        match source:
+            case NodeAddress():
+                origin = signed.origin
+                name = network_name(client_name(signed.key), origin[:32], origin[32:])
+                return len(origin) == 64 and name == source.name
+            case ClientAddress():
+                return source.key == signed.key
+            case _:
+                return False
+
+    def hang_up(self, link: Link, text: str) -> None:
+        """Close a connection over which somebody sent what it must not."""
+        self.core.close(link, CloseCode.BAD_FRAME, text)
+
+
+def _asker(signed: Signed) -> tuple[bytes, ...]:
+    """A FindGroup leaves its asker out at every hop, else the question comes straight back."""
+    if signed.kind is MessageKind.FIND_GROUP:
+        find = decode(FindGroup, signed.body)
+        if find is not None:
+            return (find.asker,)
+    return ()
+
+
+def _target(destination: Address) -> bytes:
+    match destination:
+        case ViaAddress():
+            return destination.hop
+        case ClientAddress():
+            return destination.proxy
+        case _:
+            return destination.name

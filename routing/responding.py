@@ -1,0 +1,227 @@
+"""The two-way connect at its responder (B): whom to dial back, whom to refuse, when it matches."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from routing._filter import TimedFilter
+from routing.admission import Rate, who_yields
+from routing.attempts import Attempt
+from routing.certificates import certified_name, is_valid
+from routing.dials import Purpose
+from routing.errors import CloseCode, Outcome, Refusal
+from routing.limits import SECOND
+from routing.links import Arrival, Link
+from routing.messages import (
+    Address,
+    ClientAddress,
+    Confirmation,
+    ConnectRefused,
+    ConnectRequest,
+    ConnectResponse,
+    Envelope,
+    FrameKind,
+    MessageKind,
+    NodeAddress,
+    Signed,
+    ViaAddress,
+    decode,
+    encode,
+)
+from routing.state import LinkRole
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["Responding", "is_own_reply_address"]
+
+
+class Given(Struct):
+    """The answer we gave to an attempt, so that a repeat gets the identical one."""
+
+    envelope: Envelope
+    reply_to: Address
+    until: int
+    """T_B after the answer; later repeats get none."""
+    repeats: int = 0
+
+
+def is_own_reply_address(reply_to: Address, signed: Signed) -> bool:
+    """Tell whether a reply address leads back to the source: nobody has us write to a third."""
+    match reply_to:
+        case ClientAddress():
+            return reply_to.key == signed.key
+        case ViaAddress() | NodeAddress():
+            source = signed.source
+            return isinstance(source, NodeAddress) and source.name == reply_to.name
+        case _:
+            return False
+
+
+class Responding:
+    """Requests that came in."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        limits = core.limits
+        self.given: TimedFilter[bytes, Given] = TimedFilter(
+            2 * limits.responder_attempt_ns, capacity=limits.attempts_max, clock=None
+        )
+        self.attempt_rate = Rate(limits.attempts_per_key_per_minute, 60 * SECOND)
+        self.refusal_rate = Rate(limits.refusals_per_key_per_minute, 60 * SECOND)
+
+    def on_request(self, arrival: Arrival) -> None:
+        """A routed ConnectRequest, its signature verified and addressed to our name."""
+        core, signed = self.core, arrival.signed
+        request = decode(ConnectRequest, signed.body)
+        if request is None or not is_own_reply_address(request.reply_to, signed):
+            core.count("request.malformed")
+            return
+        if signed.key == core.key or core.name is None or request.target != core.name:
+            core.count("request.misaddressed")
+            return
+        given = self.given.get(request.attempt, now=core.now)
+        if given is not None:
+            self._repeat(given)
+            return
+        name = certified_name(signed.key, request.certificate)
+        if not is_valid(signed.key, request.certificate, signer=core.signer, tag=core.tag):
+            core.count("request.bad_certificate")
+            return
+        source = signed.source
+        if isinstance(source, NodeAddress) and source.name != name:
+            core.count("request.bad_certificate")
+            return
+        self._weigh(arrival, request, name)
+
+    def _repeat(self, given: Given) -> None:
+        core = self.core
+        if core.now >= given.until or given.repeats >= len(core.limits.resend_ns) + 4:
+            core.count("request.late_repeat")
+            return
+        given.repeats += 1
+        core.count("request.repeated")
+        core.relay.answer(given.envelope, given.reply_to, route=given.repeats)
+
+    def _weigh(self, arrival: Arrival, request: ConnectRequest, name: bytes) -> None:
+        """A new valid request: crossing, already connected, wanted, within budget?"""
+        core, signed = self.core, arrival.signed
+        ours = core.attempts.with_name(name)
+        if ours is not None:
+            restarted = bool(ours.incarnation) and ours.incarnation != request.incarnation
+            if ours.requester and not restarted:
+                if not who_yields(core.key, signed.key):
+                    core.count("request.crossing_won")
+                    core.connecting.resend_now(ours)
+                    return
+                core.count("request.crossing_lost")
+                core.attempts.end(ours, Outcome.LOST_PRIORITY, CloseCode.LOST_PRIORITY)
+            else:
+                core.attempts.end(ours, Outcome.RESTARTED, CloseCode.REPLACED)
+        held = core.table.name_of_key(signed.key)
+        if held is not None:
+            core.probing.probe(held, arrival)
+            return
+        self.go_on(arrival, request)
+
+    def go_on(self, arrival: Arrival, request: ConnectRequest) -> None:
+        """The key is not connected with us (any longer): want it, or refuse."""
+        core, limits, signed = self.core, self.core.limits, arrival.signed
+        name = certified_name(signed.key, request.certificate)
+        if core.name is None or core.attempts.with_name(name) is not None:
+            core.count("request.overtaken")
+            return
+        wanted = core.table.wanted(name) or (request.urgent and len(core.table) < limits.table_max)
+        if not wanted:
+            self.refuse(signed, request, Refusal.NOT_WANTED)
+            return
+        if not self.attempt_rate.allow(signed.key, core.now):
+            self.refuse(signed, request, Refusal.BUSY)
+            return
+        targets = core.dials.choose(request.endpoints)
+        if not targets:
+            core.count("request.no_endpoint")
+            self.refuse(signed, request, Refusal.NO_ENDPOINT)
+            return
+        self._respond(arrival, request, name, targets)
+
+    def _respond(
+        self, arrival: Arrival, request: ConnectRequest, name: bytes, targets: list[str]
+    ) -> None:
+        core, limits, signed = self.core, self.core.limits, arrival.signed
+        assert core.certificate is not None
+        digest = sha256(arrival.envelope.signed).digest()
+        response = ConnectResponse(
+            attempt=request.attempt,
+            request=digest,
+            incarnation=core.incarnation,
+            endpoints=core.endpoints,
+            certificate=core.certificate,
+            relaxed=False,
+        )
+        envelope = core.relay.seal(MessageKind.CONNECT_RESPONSE, request.reply_to, encode(response))
+        attempt = Attempt(
+            id=request.attempt,
+            requester=False,
+            name=name,
+            key=signed.key,
+            request=request,
+            envelope=envelope,
+            request_hash=digest,
+            certificate=request.certificate,
+            endpoints=list(request.endpoints),
+            incarnation=request.incarnation,
+        )
+        core.attempts.add(attempt, limits.responder_attempt_ns)
+        core.count("attempt.responder.started")
+        core.note(name, "attempt as responder started; dialling the primary")
+        self._give(request, envelope)
+        core.dials.start(Purpose.PRIMARY, attempt.id, targets, expect=signed.key)
+
+    def _give(self, request: ConnectRequest, envelope: Envelope) -> None:
+        core = self.core
+        until = core.now + core.limits.responder_attempt_ns
+        given = Given(envelope, request.reply_to, until)
+        self.given.insert(request.attempt, given, now=core.now)
+        self.given.expire(now=core.now)
+        core.relay.answer(envelope, request.reply_to, route=0)
+
+    def refuse(self, signed: Signed, request: ConnectRequest, reason: Refusal) -> None:
+        """Answer ConnectRefused, signed, within the budget of the key; else count and be silent."""
+        core = self.core
+        core.count(f"request.refused.{reason.name.lower()}")
+        core.note(signed.key, f"its request refused: {reason.name}")
+        if not self.refusal_rate.allow(signed.key, core.now):
+            core.count("request.refusal_budget")
+            return
+        body = encode(ConnectRefused(request.attempt, reason))
+        envelope = core.relay.seal(MessageKind.CONNECT_REFUSED, request.reply_to, body)
+        self._give(request, envelope)
+
+    # -- the secondary, and the match
+
+    def greet_secondary(self, link: Link, attempt: Attempt) -> None:
+        """An authenticated Hello(SECONDARY): of an attempt we answer, from its key, once."""
+        core = self.core
+        if attempt.requester or attempt.key != link.key or attempt.proved:
+            core.count("hello.unexpected")
+            core.close(link, CloseCode.BAD_HELLO, "not the secondary we wait for")
+            return
+        core.attempts.greeted(link)
+        link.role = LinkRole.SECONDARY
+        link.attempt = attempt.id
+        attempt.secondary = link.token
+        attempt.proved = True
+        self.match(attempt)
+
+    def match(self, attempt: Attempt) -> None:
+        """Primary up, Ack on it and Hello(SECONDARY) seen, in any order: confirm, consolidate."""
+        core = self.core
+        primary = core.links.get(attempt.primary)
+        if primary is None or not attempt.acked or not attempt.proved:
+            return
+        core.send(primary, FrameKind.CONFIRMATION, Confirmation(attempt.id, one_way=False))
+        core.connecting.consolidate(attempt, primary)
