@@ -1,0 +1,137 @@
+"""Dials of the simulated network: a packet there, a handshake back, exactly one answer each.
+
+The dialler's channel is complete after two round trips, the acceptor's half a trip later. A host
+that is gone, parted or offline does not answer; a port nobody listens on refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from routing.actions import Dial
+from routing.errors import DialFailure
+from routing.inputs import DialFailed, Dialled
+from routing.limits import Nanos
+from routing.simulation.links import Links, Place
+from routing.state import Direction
+
+__all__ = ["Dialler", "Dialling", "PendingDial"]
+
+_CANCEL_NS_MAX = 1_000_000
+"""A cancelled dial may still win this race, as it may on a real loop."""
+
+_LOCAL_NS = 50_000
+"""What the own machine needs to refuse."""
+
+
+class PendingDial:
+    """One dial that has not been answered."""
+
+    __slots__ = ("accepted_at", "action", "deadline", "host", "latency_ns")
+
+    def __init__(self, host: Dialler, action: Dial, latency_ns: int, now: Nanos) -> None:
+        self.host = host
+        self.action = action
+        self.latency_ns = latency_ns
+        self.deadline = now + action.timeout_ns
+        self.accepted_at = Nanos(0)
+
+
+class Dialler(Place, Protocol):
+    """A host that dials."""
+
+    dials: dict[int, PendingDial]
+
+    @property
+    def tag(self) -> bytes:
+        """The network it is of."""
+
+
+class Dialling:
+    """All dials between the hosts of one world."""
+
+    def __init__(self, links: Links) -> None:
+        self.links = links
+        self.clock = links.clock
+        self.listening: dict[str, Dialler] = {}
+        """Who listens where; a vanished host keeps its address, a crashed one loses it."""
+        self.blocked: set[tuple[int, int]] = set()
+        """(dialler, acceptor) whose packets vanish, one way: a firewall."""
+
+    def dial(self, host: Dialler, action: Dial) -> None:
+        """Begin a dial; the answer comes later, whatever it is."""
+        pending = PendingDial(host, action, self.links.latency(), self.clock.now)
+        host.dials[action.dial] = pending
+        if not host.online:
+            self._fail(pending, DialFailure.UNREACHABLE, self.clock.now + _LOCAL_NS)
+        else:
+            self._next(pending, 1, self._knock)
+
+    def cancel(self, pending: PendingDial) -> None:
+        """Give it up; what comes first within a moment answers it."""
+        delay = self.links.random.randint(0, _CANCEL_NS_MAX)
+        self._fail(pending, DialFailure.CANCELLED, self.clock.now + delay)
+
+    def _next(self, pending: PendingDial, trips: int, call: Callable[[PendingDial], None]) -> None:
+        at = self.clock.now + trips * pending.latency_ns
+        if at > pending.deadline:
+            self._fail(pending, DialFailure.TIMED_OUT, pending.deadline)
+        else:
+            self.clock.at(at, call, pending)
+
+    def _target(self, pending: PendingDial) -> Dialler | None:
+        """Return who is there; None where nobody is or packets vanish: the failure is arranged."""
+        host, target = pending.host, self.listening.get(pending.action.endpoint)
+        if target is None:
+            self._fail(pending, DialFailure.CONNECTION_REFUSED, self.clock.now + pending.latency_ns)
+            return None
+        blocked = (host.index, target.index) in self.blocked
+        if blocked or target.gone or not self.links.reaches(host, target):
+            self._fail(pending, DialFailure.TIMED_OUT, pending.deadline)
+            return None
+        return target
+
+    def _knock(self, pending: PendingDial) -> None:
+        if not self._answered(pending) and self._target(pending) is not None:
+            pending.accepted_at = self.clock.now
+            self._next(pending, 3, self._complete)
+
+    def _complete(self, pending: PendingDial) -> None:
+        if self._answered(pending):
+            return
+        target = self._target(pending)
+        if target is None:
+            return
+        host, expect = pending.host, pending.action.expect
+        if target is host or target.key == host.key:
+            self._answer(pending, DialFailed(pending.action.dial, DialFailure.SELF))
+        elif target.tag != host.tag:
+            self._answer(pending, DialFailed(pending.action.dial, DialFailure.WRONG_NETWORK))
+        elif expect is not None and expect != target.key:
+            self._answer(pending, DialFailed(pending.action.dial, DialFailure.WRONG_IDENTITY))
+        else:
+            self._succeed(pending, target)
+
+    def _succeed(self, pending: PendingDial, target: Dialler) -> None:
+        host = pending.host
+        wire = self.links.connect(host, target, pending.latency_ns, pending.accepted_at)
+        end = wire.dialler
+        connection = host.adopt(end, Direction.OUTBOUND, pending.action.endpoint)
+        if connection is None:
+            self._answer(pending, DialFailed(pending.action.dial, DialFailure.NO_DESCRIPTORS))
+            return
+        end.connection = connection
+        end.trusted = True
+        self._answer(pending, Dialled(pending.action.dial, connection, target.key, wire.binding))
+
+    def _fail(self, pending: PendingDial, reason: DialFailure, at: int) -> None:
+        self.clock.at(at, self._answer, pending, DialFailed(pending.action.dial, reason))
+
+    def _answered(self, pending: PendingDial) -> bool:
+        return pending.host.dials.get(pending.action.dial) is not pending
+
+    def _answer(self, pending: PendingDial, fact: Dialled | DialFailed) -> None:
+        if not self._answered(pending):
+            del pending.host.dials[pending.action.dial]
+            pending.host.hear(fact)

@@ -1,0 +1,306 @@
+"""One simulated host: drives one real core exactly as a service would, on the virtual clock.
+
+It hands in facts, executes the actions in order, and keeps one wake-up for the deadline. It decides
+nothing; what a core may not do (name a dead token, dial twice under one number, leave a deadline in
+the past) is a `Violation` at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from routing import actions as do
+from routing._tokens import TokenTable
+from routing.core import Core
+from routing.errors import NameBound, TokenTableFull
+from routing.events import BootstrapFinished, BootstrapStarted, Disconnected, Event, Message
+from routing.inputs import (
+    BootstrapRequested,
+    DialFailed,
+    Dialled,
+    Input,
+    Listening,
+    StopRequested,
+)
+from routing.limits import Limits, Nanos
+from routing.simulation.clock import Clock
+from routing.simulation.dialling import Dialling, PendingDial
+from routing.simulation.links import End, Links
+from routing.simulation.trace import Trace
+from routing.state import Connection, Direction, Token
+
+__all__ = ["Host", "Network", "Violation"]
+
+TOKENS_MAX = 2_048
+"""Connections of one simulated host."""
+
+TOLD_MAX = 256
+"""Events, messages and answers remembered of each host, for tests and reports."""
+
+
+class Violation(AssertionError):
+    """A core, or the network of them, did what must never be.
+
+    `reported` says that the text already tells seed, time, last events and how to see it again.
+    """
+
+    def __init__(self, text: str, *, reported: bool = False) -> None:
+        super().__init__(text)
+        self.reported = reported
+
+
+class Network:
+    """What all hosts of one world share."""
+
+    __slots__ = ("acting", "after", "clock", "dialling", "limits", "links", "trace")
+
+    def __init__(self, clock: Clock, links: Links, limits: Limits, trace: Trace) -> None:
+        self.clock = clock
+        self.links = links
+        self.dialling = Dialling(links)
+        self.limits = limits
+        self.trace = trace
+        self.after: Callable[[Host], None] = _nothing
+        """Called after every step of a host: the invariants."""
+        self.acting: Host | None = None
+        """Whose step is under way, for the report of what goes wrong in it."""
+
+
+class Host:
+    """One node or client of the simulated network."""
+
+    def __init__(
+        self,
+        network: Network,
+        index: int,
+        address: str,
+        core: Core,
+        *,
+        tag: bytes,
+        client: bool,
+        identity: int,
+    ) -> None:
+        self.network = network
+        self.index = index
+        self.address = address
+        self.core = core
+        self.tag = tag
+        self.client = client
+        self.identity = identity
+        """Which key it has; a restarted node keeps that of its former life."""
+        self.alive = False
+        self.gone = False
+        self.online = True
+        self.side = 0
+        self.tokens = TokenTable(TOKENS_MAX)
+        self.ends: dict[Token, End] = {}
+        self.dials: dict[int, PendingDial] = {}
+        self.certificate: bytes | None = None
+        self.events: deque[tuple[Nanos, Event]] = deque(maxlen=TOLD_MAX)
+        self.messages: deque[Message] = deque(maxlen=TOLD_MAX)
+        self.answers: deque[do.Answered | do.Failed] = deque(maxlen=TOLD_MAX)
+        self.counts: Counter[str] = Counter()
+        self.steps = 0
+        self.idle_since = Nanos(0)
+        """When it last began or ended a bootstrap round, or lost its network."""
+        self.changes = 0
+        """Counts what may change who is connected with whom."""
+        self._due = 0
+        """The deadline that the wake-up is for."""
+        self._wake_at: int | None = None
+        self._ports = 0
+        self._answering: int | None = None
+        self._execute: dict[type, Callable[..., None]] = {
+            do.Dial: self._dial,
+            do.CancelDial: self._cancel_dial,
+            do.Send: self._send,
+            do.Trust: self._trust,
+            do.Bind: self._bind,
+            do.Close: self._close,
+            do.Tell: self._tell,
+            do.Deliver: self._deliver,
+            do.Answered: self._answered,
+            do.Failed: self._answered,
+            do.KeepCertificate: self._keep,
+        }
+
+    @property
+    def key(self) -> bytes:
+        """The key of the core."""
+        return self.core.key
+
+    # -- a host's life
+
+    def start(self) -> None:
+        """Listen, unless it is a client, and look for a network."""
+        self.alive = True
+        self.idle_since = self.network.clock.now
+        if not self.client:
+            self.network.dialling.listening[self.address] = self
+            self.hear(Listening([self.address]))
+        self.hear(BootstrapRequested())
+
+    def stop(self) -> None:
+        """Stop in good order: everything is closed with a code."""
+        self.hear(StopRequested())
+        if self.ends or self.core.next_deadline() is not None:
+            raise self.violation(f"stopped with {len(self.ends)} connections or a deadline left")
+        self.leave()
+
+    def leave(self) -> None:
+        """Run no more; the address is free again."""
+        self.alive = False
+        listening = self.network.dialling.listening
+        if not self.gone and listening.get(self.address) is self:
+            del listening[self.address]
+        self.dials.clear()
+
+    # -- facts in, actions out
+
+    def hear(self, fact: Input) -> None:
+        """Hand a fact to the core and do what it says; the dead hear nothing."""
+        if not self.alive:
+            return
+        self.network.acting = self
+        now = self.network.clock.now
+        self.network.trace.fact(now, self.index, fact)
+        self._answering = fact.dial if isinstance(fact, Dialled | DialFailed) else None
+        self.core.handle(fact, now)
+        self._settle()
+
+    def _wake(self, at: int) -> None:
+        if not self.alive or at != self._wake_at:
+            return
+        self._wake_at = None
+        due = self.core.next_deadline()
+        now = self.network.clock.now
+        if due is None:
+            return
+        if due > now:
+            self._arm(due)
+            return
+        self.network.acting = self
+        self.network.trace.wake(now, self.index)
+        self.core.on_deadline(now)
+        self._settle()
+        due = self.core.next_deadline()
+        if due is not None and due <= now:
+            raise self.violation(f"deadline {due} is not after {now} although it was just served")
+
+    def _settle(self) -> None:
+        self.steps += 1
+        actions = self.core.take_actions()
+        now, trace = self.network.clock.now, self.network.trace
+        for action in actions:
+            trace.action(now, self.index, action)
+            self._execute[type(action)](action)
+        if self.core.take_actions():
+            raise self.violation("actions appear without an input")
+        due = self.core.next_deadline()
+        if due is not None and (self._wake_at is None or due < self._due):
+            self._arm(due)
+        self.network.after(self)
+
+    def _arm(self, due: int) -> None:
+        self._due = due
+        links, clock = self.network.links, self.network.clock
+        late = links.random.randint(0, links.weather.lateness_ns)
+        self._wake_at = max(due, clock.now) + late
+        clock.at(self._wake_at, self._wake, self._wake_at)
+
+    # -- connections
+
+    def adopt(self, end: End, direction: Direction, peer: str) -> Connection | None:
+        """Give an end its token; None if the table is full."""
+        try:
+            token = Token(self.tokens.add(end))
+        except TokenTableFull:
+            return None
+        end.token = token
+        self.ends[token] = end
+        local = self.address
+        if direction is Direction.OUTBOUND:
+            self._ports += 1
+            local = f"{self.address.rpartition(':')[0]}:{32_768 + self._ports % 28_000}"
+        return Connection(token, "tcp", peer, local, direction)
+
+    def release(self, end: End) -> None:
+        """Take the token back."""
+        if end.open:
+            self.tokens.remove(end.token)
+            del self.ends[end.token]
+            end.token = Token(0)
+            self.changes += 1
+
+    def _end(self, token: Token, action: str) -> End:
+        end = self.tokens.get(token)
+        if not isinstance(end, End):
+            raise self.violation(f"{action} names token {token:#x}, which is dead or never was")
+        return end
+
+    # -- actions
+
+    def _dial(self, action: do.Dial) -> None:
+        if action.dial in self.dials:
+            raise self.violation(f"dial {action.dial} is begun twice")
+        self.network.dialling.dial(self, action)
+
+    def _cancel_dial(self, action: do.CancelDial) -> None:
+        pending = self.dials.get(action.dial)
+        if pending is None and action.dial == self._answering:
+            # A deadline that was late is run first and gives up what has just been answered.
+            return
+        if pending is None:
+            raise self.violation(f"dial {action.dial} is cancelled but answered or never begun")
+        self.network.dialling.cancel(pending)
+
+    def _send(self, action: do.Send) -> None:
+        end, limits = self._end(action.token, "Send"), self.network.limits
+        if len(action.body) > limits.frame_bytes_max:
+            raise self.violation(f"frame of {len(action.body)} bytes exceeds frame_bytes_max")
+        if not end.far.trusted and len(action.body) > limits.frame_bytes_before_hello:
+            raise self.violation(f"{len(action.body)} bytes exceed frame_bytes_before_hello")
+        self.network.links.send(end, action.kind, action.body)
+
+    def _trust(self, action: do.Trust) -> None:
+        self._end(action.token, "Trust").trusted = True
+
+    def _bind(self, action: do.Bind) -> None:
+        end = self._end(action.token, "Bind")
+        self.changes += 1
+        try:
+            self.tokens.bind(action.token, action.name)
+        except NameBound as error:
+            raise self.violation(f"Bind: another connection holds the name: {error}") from error
+        if not end.trusted:
+            raise self.violation(f"token {action.token:#x} is bound before it is trusted")
+
+    def _close(self, action: do.Close) -> None:
+        self.network.links.close(self._end(action.token, "Close"), action.code, action.text)
+
+    def _tell(self, action: do.Tell) -> None:
+        self.changes += 1
+        self.counts[type(action.event).__name__] += 1
+        if isinstance(action.event, BootstrapStarted | BootstrapFinished | Disconnected):
+            self.idle_since = self.network.clock.now
+        self.events.append((self.network.clock.now, action.event))
+
+    def _deliver(self, action: do.Deliver) -> None:
+        self.counts["Deliver"] += 1
+        self.messages.append(action.message)
+
+    def _answered(self, action: do.Answered | do.Failed) -> None:
+        self.counts[type(action).__name__] += 1
+        self.answers.append(action)
+
+    def _keep(self, action: do.KeepCertificate) -> None:
+        self.certificate = action.certificate
+
+    def violation(self, text: str) -> Violation:
+        """Return a violation at this host; the caller raises it."""
+        return Violation(f"node {self.index}: {text}")
+
+
+def _nothing(host: Host) -> None:
+    """Before a world looks on."""

@@ -1,0 +1,295 @@
+"""A world: real cores on one virtual clock, everything in it following from one seed.
+
+`World` makes nodes, runs time and does harm (kills, resets, outages, partitions). It has no opinion
+on what should come of it: that is said by `invariants` and asked for by `scenarios`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from random import Random
+
+from routing.core import Core, CoreConfig
+from routing.errors import UsageError
+from routing.inputs import Input
+from routing.limits import SECOND, Limits, Nanos
+from routing.names import network_tag
+from routing.simulation.clock import Clock
+from routing.simulation.hosts import Host, Network, Violation
+from routing.simulation.invariants import check_host
+from routing.simulation.links import Links, Weather, Wire
+from routing.simulation.signer import make_signer
+from routing.simulation.trace import Trace
+
+__all__ = ["World"]
+
+_REPORTED_EVENTS = 40
+
+
+class World:
+    """Any number of nodes and the network between them.
+
+    Args:
+        seed: Everything drawn follows from it.
+        limits: Of every node; the recommended ones if None.
+        weather: Latency, jitter, loss.
+        real_signatures: Ed25519 in place of the cheap stand-in.
+        checks_every: The local invariants are checked after every so many steps of a node.
+        command: What reproduces this run, for the report of a violation.
+        make_core: Another maker of cores, for tests of the world itself.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        limits: Limits | None = None,
+        weather: Weather | None = None,
+        real_signatures: bool = False,
+        checks_every: int = 1,
+        command: str = "",
+        make_core: Callable[[CoreConfig], Core] = Core,
+    ) -> None:
+        self.seed = seed
+        self.limits = Limits.recommended() if limits is None else limits
+        self.random = Random(f"world {seed}")
+        self.clock = Clock()
+        self.trace = Trace()
+        weather = Weather() if weather is None else weather
+        self.links = Links(self.clock, Random(f"links {seed}"), weather, self.limits)
+        self.network = Network(self.clock, self.links, self.limits, self.trace)
+        self.network.after = self._after
+        self.hosts: list[Host] = []
+        self.command = command
+        self._real_signatures = real_signatures
+        self._checks_every = checks_every
+        self._make_core = make_core
+
+    # -- who there is
+
+    def add_node(
+        self,
+        contacts: Sequence[str] = (),
+        *,
+        first: bool = False,
+        client: bool = False,
+        at: int = 0,
+        network_id: str = "simulation",
+    ) -> Host:
+        """Make a node, or a client, that starts at `at` (or now if that is past)."""
+        index = len(self.hosts)
+        return self._add(
+            contacts,
+            first=first,
+            client=client,
+            at=at,
+            tag=network_tag(network_id),
+            address=f"127.{1 + index // 62_500}.{index // 250 % 250}.{1 + index % 250}:4000",
+            identity=index,
+            certificate=None,
+        )
+
+    def restart(self, old: Host, contacts: Sequence[str], *, fresh: bool = False) -> Host:
+        """Start a dead node anew at its address, now, with its key and name or `fresh` ones."""
+        if old.alive:
+            raise UsageError(f"node {old.index} is alive; kill or stop it before a restart")
+        return self._add(
+            contacts,
+            first=False,
+            client=old.client,
+            at=self.clock.now,
+            tag=old.tag,
+            address=old.address,
+            identity=len(self.hosts) if fresh else old.identity,
+            certificate=None if fresh else old.certificate,
+        )
+
+    def _add(
+        self,
+        contacts: Sequence[str],
+        *,
+        first: bool,
+        client: bool,
+        at: int,
+        tag: bytes,
+        address: str,
+        identity: int,
+        certificate: bytes | None,
+    ) -> Host:
+        index = len(self.hosts)
+        config = CoreConfig(
+            signer=make_signer(self._bytes("identity", identity), real=self._real_signatures),
+            secret=self._bytes("secret", index),
+            tag=tag,
+            limits=self.limits,
+            client=client,
+            first=first,
+            contacts=tuple(contacts),
+            certificate=certificate,
+        )
+        core = self._make_core(config)
+        host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)
+        self.hosts.append(host)
+        self.clock.at(at, host.start)
+        return host
+
+    def _bytes(self, purpose: str, number: int) -> bytes:
+        text = f"{purpose} {self.seed} {number}"
+        return blake2b(text.encode(), digest_size=32, person=b"sim world").digest()
+
+    @property
+    def alive(self) -> list[Host]:
+        """The nodes that run, clients left out."""
+        return [host for host in self.hosts if host.alive and not host.client]
+
+    @property
+    def wires(self) -> list[Wire]:
+        """Every connection that at least one end holds, oldest first."""
+        found = {end.wire.number: end.wire for host in self.hosts for end in host.ends.values()}
+        return [found[number] for number in sorted(found)]
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with everything that may change who is connected with whom."""
+        return sum(host.changes for host in self.hosts)
+
+    # -- time
+
+    @property
+    def now(self) -> Nanos:
+        """Virtual nanoseconds since the world began."""
+        return self.clock.now
+
+    def run(self, nanoseconds: int) -> None:
+        """Let so much virtual time pass.
+
+        Raises:
+            Violation: an invariant broke; it says where, when, and how to see it again.
+        """
+        self._guard(lambda: self.clock.run(self.clock.now + nanoseconds))
+
+    def run_until(
+        self, condition: Callable[[], bool], *, limit_ns: int, step_ns: int = SECOND // 4
+    ) -> Nanos | None:
+        """Let time pass until `condition()` holds, looking every `step_ns`; None if never."""
+        end = self.clock.now + limit_ns
+        while not condition():
+            if self.clock.now >= end:
+                return None
+            self.run(min(step_ns, end - self.clock.now))
+        return self.clock.now
+
+    def tell(self, host: Host, fact: Input) -> None:
+        """Hand a fact of the test's own to a core, now."""
+        self._guard(lambda: host.hear(fact))
+
+    # -- harm
+
+    def kill(self, host: Host, *, silent: bool) -> None:
+        """End a node: its machine vanishes without a word (`silent`), or its process dies."""
+        ends = list(host.ends.values())
+        if silent:
+            host.gone = True
+        for end in ends:
+            if silent:
+                host.release(end)
+                self.links.mute(end.far)
+            else:
+                self.links.crash(end)
+        host.leave()
+        host.changes += 1
+
+    def stop(self, host: Host) -> None:
+        """Stop a node in good order."""
+        self._guard(host.stop)
+
+    def reset(self, wires: Iterable[Wire]) -> None:
+        """Break connections: both ends are told at once, what was on the way is lost."""
+        for wire in wires:
+            self._guard(partial(self.links.reset, wire))
+
+    def take_offline(self, hosts: Iterable[Host], *, abrupt: bool) -> None:
+        """No packet reaches or leaves these hosts; with `abrupt` their connections break at once.
+
+        Without it connections go silent, as behind a pulled cable further on.
+        """
+        for host in hosts:
+            host.online = False
+        parted = [wire for wire in self.wires if not self._joined(wire)]
+        if abrupt:
+            self.reset(parted)
+        for wire in parted:
+            self.links.cut(wire)
+
+    def bring_online(self, hosts: Iterable[Host]) -> None:
+        """Packets pass again."""
+        for host in hosts:
+            host.online = True
+        self._mend()
+
+    def part(self, *groups: Iterable[Host]) -> None:
+        """Cut the network so that only hosts of one group reach each other."""
+        for side, group in enumerate(groups):
+            for host in group:
+                host.side = side
+        for wire in self.wires:
+            if not self._joined(wire):
+                self.links.cut(wire)
+
+    def heal(self) -> None:
+        """End every partition."""
+        for host in self.hosts:
+            host.side = 0
+        self._mend()
+
+    def _joined(self, wire: Wire) -> bool:
+        return self.links.reaches(wire.dialler.host, wire.acceptor.host)
+
+    def _mend(self) -> None:
+        for wire in self.wires:
+            if self._joined(wire):
+                self.links.mend(wire)
+
+    # -- what is looked at
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters of all cores, summed, sorted by name."""
+        total: Counter[str] = Counter()
+        for host in self.hosts:
+            total.update(host.core.counters)
+        return dict(sorted(total.items()))
+
+    def _after(self, host: Host) -> None:
+        if host.steps % self._checks_every == 0:
+            check_host(host)
+
+    def _guard(self, call: Callable[[], None]) -> None:
+        """Run something; what breaks in it is told with all that is needed to see it again."""
+        try:
+            call()
+        except Violation as error:
+            if error.reported:
+                raise
+            raise self.violation(str(error), _present(self.network.acting)) from error
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise self.violation(text, _present(self.network.acting)) from error
+
+    def violation(self, text: str, hosts: Iterable[Host] = ()) -> Violation:
+        """Return a complete report for the caller to raise."""
+        lines = [
+            f"seed {self.seed}, at {self.now / SECOND:.6f} s, event {self.clock.events}: {text}",
+            f"reproduce: {self.command or 'see the test; the seed is above'}",
+        ]
+        for host in hosts:
+            lines.append(f"last of node {host.index} ({host.core.state}):")
+            lines.extend(f"  {line}" for line in self.trace.recent(host.index)[-_REPORTED_EVENTS:])
+        return Violation("\n".join(lines), reported=True)
+
+
+def _present(host: Host | None) -> Iterator[Host]:
+    if host is not None:
+        yield host
