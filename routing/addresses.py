@@ -34,6 +34,12 @@ class Addresses:
         """Tell whether anybody could dial us at all."""
         return bool(self.advertised or self.wildcard_ports)
 
+    def own(self, link: Link) -> list[Endpoint]:
+        """Return where we are, for the endpoint policy; a client by the connection it is on."""
+        if self.advertised:
+            return [parse(endpoint) for endpoint in self.advertised]
+        return [Endpoint(host_of(link.connection.local), 1)]
+
     def on_listening(self, endpoints: list[str]) -> None:
         """The host has bound these."""
         self.advertised = []

@@ -68,6 +68,8 @@ class Attempt(Struct):
     """Requester: the token of the proxy it goes through; 0 is our own table."""
     teller: bytes = b""
     """Requester: who told us of the name; the first hop of the first sending."""
+    deadline: int = 0
+    """When it expires; one that leaves earlier was evicted."""
 
     @property
     def expected(self) -> bool:
@@ -82,7 +84,10 @@ class Attempts:
         self.core = core
         limits = core.limits
         self.by_id: TimedFilter[bytes, Attempt] = TimedFilter(
-            limits.responder_attempt_ns, capacity=limits.attempts_max, clock=None
+            limits.responder_attempt_ns,
+            capacity=limits.attempts_max,
+            sources=_group_of,
+            clock=None,
         )
         self.by_name: dict[bytes, bytes] = {}
         self.expected: TimedFilter[Connection, ExpectedConnection] = TimedFilter(
@@ -137,11 +142,13 @@ class Attempts:
     def add(self, attempt: Attempt, ttl: int) -> None:
         """Take in a new attempt; the pair has none alive."""
         assert self.with_name(attempt.name) is None, "one attempt per pair"
+        attempt.deadline = self.core.now + ttl
         self.by_id.insert(attempt.id, attempt, now=self.core.now, ttl=ttl)
         self.by_name[attempt.name] = attempt.id
 
     def extend(self, attempt: Attempt, ttl: int) -> None:
         """Give a live attempt a new deadline."""
+        attempt.deadline = self.core.now + ttl
         self.by_id.touch(attempt.id, now=self.core.now, ttl=ttl)
 
     def expect(self, link: Link, what: ExpectedConnection, attempt: Attempt) -> None:
@@ -195,7 +202,7 @@ class Attempts:
         if attempt.requester and outcome is not Outcome.LOST_PRIORITY:
             self.back_off(attempt.name)
         core.tell(told.ConnectFailed(attempt.name, outcome, refusal, attempt.requester))
-        if attempt.requester:
+        if attempt.requester and not core.stopped:
             core.membership.on_attempt_ended()
             core.feelers.on_attempt_ended()
 
@@ -212,7 +219,9 @@ class Attempts:
         """Close what has aged or been evicted; nothing departed stays behind."""
         core, now = self.core, self.core.now
         for _, attempt in self.by_id.expire(now=now):
-            self.end(attempt, Outcome.EXPIRED, CloseCode.EXPIRED)
+            evicted = now < attempt.deadline
+            outcome = Outcome.EVICTED if evicted else Outcome.EXPIRED
+            self.end(attempt, outcome, CloseCode.EXPIRED)
         for connection, _ in self.expected.expire(now=now):
             link = core.links.get(connection.token)
             if link is not None and link.role in (LinkRole.PRIMARY, LinkRole.SECONDARY):
@@ -260,6 +269,13 @@ class Attempts:
         """Return one line for people."""
         side = "->" if attempt.requester else "<-"
         return f"{side} {short(attempt.name)} {'expected' if attempt.expected else 'requested'}"
+
+
+def _group_of(_attempt_id: bytes, attempt: Attempt) -> str | None:
+    """Attempts of our own are of no group and go last; others count by where we would dial."""
+    if attempt.requester:
+        return None
+    return source_group(host_of(attempt.endpoints[0])) if attempt.endpoints else ""
 
 
 def _source_of(connection: Connection, _hello: Hello | None) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from routing import events as told
 from routing.dials import Purpose
-from routing.endpoints import parse
+from routing.endpoints import parse, select
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal, UsageError
 from routing.events import RoundOutcome
 from routing.links import Link
@@ -268,7 +268,7 @@ class Bootstrapping:
         core.alarms.cancel(("admit", link.token.to_bytes(8, "big")))
         core.count("refused_by_contact")
         core.note(link.key, f"refused us: {refuse.reason}")
-        fresh = self.learn_peer(refuse.contacts)
+        fresh = self.learn_peer(refuse.contacts, link)
         admitted = link.admitted
         if self.round is not None:
             self.round.answers.append(refuse.reason)
@@ -305,16 +305,15 @@ class Bootstrapping:
 
     # -- what we learn of others
 
-    def learn_peer(self, endpoints: list[str]) -> list[str]:
-        """Note endpoints as contacts; return those that are no nonsense, not ours, in order."""
+    def learn_peer(self, endpoints: list[str], link: Link) -> list[str]:
+        """Note endpoints told over a connection; return those we may dial and are not ours."""
         core = self.core
+        own = core.addresses.own(link)
+        allowed, refused = select(endpoints, own, low_ports=core.limits.low_ports)
+        if refused:
+            core.count("contact.refused")
         fresh = []
-        for text in endpoints:
-            try:
-                endpoint = parse(text)
-            except UsageError:
-                core.count("contact.unparsable")
-                continue
+        for endpoint in allowed:
             if str(endpoint) in core.endpoints:
                 continue
             core.book.learn(endpoint)
@@ -349,6 +348,7 @@ class Bootstrapping:
         core.proxying.on_disconnected()
         core.feelers.on_disconnected()
         core.membership.on_disconnected()
+        core.groups.on_disconnected()
         self.let_go(CloseCode.NORMAL)
         mass = core.peers.lost_lately() >= limits.mass_loss_peers
         jitter = limits.mass_loss_jitter_ns if mass else limits.total_loss_jitter_ns

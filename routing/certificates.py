@@ -7,10 +7,10 @@ the network elsewhere.
 from __future__ import annotations
 
 from routing.identity import Signer
-from routing.messages import Certificate, SignedKind, signed_text, vote_body
+from routing.messages import Certificate, SignedKind, Vote, signed_text, vote_body
 from routing.names import client_name, network_name
 
-__all__ = ["certified_name", "founding_certificate", "is_valid", "lower_median", "origin_of"]
+__all__ = ["certified_name", "founding_certificate", "has_majority", "is_valid", "origin_of"]
 
 
 def founding_certificate(key: bytes) -> Certificate:
@@ -29,24 +29,25 @@ def origin_of(certificate: Certificate) -> bytes:
     return certificate.n1 + certificate.n2
 
 
-def lower_median(sizes: list[int]) -> int:
-    """Return the lower median of a list that is not empty."""
-    return sorted(sizes)[(len(sizes) - 1) // 2]
+def has_majority(votes: list[Vote]) -> bool:
+    """Tell whether these votes are more than half of the lower median of the sizes they state."""
+    sizes = sorted(vote.size for vote in votes)
+    return bool(sizes) and len(sizes) * 2 > sizes[(len(sizes) - 1) // 2]
 
 
 def is_valid(key: bytes, certificate: Certificate, *, signer: Signer, tag: bytes) -> bool:
     """Tell whether arithmetic and signatures hold for this key.
 
-    The founder's form needs no vote. Any other needs distinct voters, each with a right signature,
-    that are more than half of the lower median of the group sizes they state.
+    The founder's form needs no vote. Any other needs distinct voters other than the key itself,
+    each with a right signature, that are more than half of the lower median of the group sizes
+    they state.
     """
     own = client_name(key)
     if certificate.n1 == own and certificate.n2 == own:
         return not certificate.votes
     votes = certificate.votes
-    if not votes or len({vote.key for vote in votes}) != len(votes):
-        return False
-    if len(votes) * 2 <= lower_median([vote.size for vote in votes]):
+    voters = {vote.key for vote in votes}
+    if len(voters) != len(votes) or key in voters or not has_majority(votes):
         return False
     for vote in votes:
         text = signed_text(

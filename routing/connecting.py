@@ -308,7 +308,7 @@ class Connecting:
         elif hello.role is HelloRole.PRIMARY:
             self._greet_primary(link, attempt, hello)
         else:
-            self.responding.greet_secondary(link, attempt)
+            self.responding.greet_secondary(link, attempt, hello)
 
     def _greet_primary(self, link: Link, attempt: Attempt, hello: Hello) -> None:
         core = self.core

@@ -28,6 +28,7 @@ from routing.errors import CloseCode
 from routing.feelers import Feelers
 from routing.founding import Founding
 from routing.frames import Frames
+from routing.groups import Groups
 from routing.identity import Signer
 from routing.inputs import (
     Accepted,
@@ -122,6 +123,7 @@ class Core:
         self.naming = Naming(self)
         self.membership = Membership(self)
         self.feelers = Feelers(self)
+        self.groups = Groups(self)
         self.relay = Relay(self)
         self.messaging = Messaging(self)
         self.frames = Frames(self)
@@ -148,6 +150,7 @@ class Core:
             "felt": self.feelers.on_timeout,
             "news": self.feelers.on_news,
             "request": self.messaging.on_timeout,
+            "group": self.groups.on_timeout,
         }
 
     # -- the contract
@@ -310,7 +313,7 @@ class Core:
             self._actions = [a for a in self._actions if not any(a is other for other in ended)]
 
     def _dispatch(self, fact: Input) -> None:
-        if self.stopped and not isinstance(fact, Dialled | Accepted | Submitted):
+        if self.stopped and not isinstance(fact, Dialled | DialFailed | Accepted | Submitted):
             return
         match fact:
             case FrameReceived():

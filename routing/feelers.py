@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from routing.admission import Rate
 from routing.dials import Purpose
 from routing.endpoints import parse
-from routing.errors import CloseCode, DialFailure, UsageError
+from routing.errors import CloseCode, DialFailure
 from routing.limits import SECOND
 from routing.links import Link
 from routing.messages import Admit, Contacts, FrameKind, HelloRole, Refuse
@@ -87,15 +87,9 @@ class Feelers:
         """A table entry tells of a peer won from the other side of a partition."""
         core, limits = self.core, self.core.limits
         ours = core.peers.endpoint_set()
-        for text in contacts.endpoints:
-            try:
-                endpoint = str(parse(text))
-            except UsageError:
-                core.count("contact.unparsable")
+        for endpoint in core.bootstrapping.learn_peer(contacts.endpoints, link):
+            if endpoint in ours:
                 continue
-            if endpoint in core.endpoints or endpoint in ours:
-                continue
-            core.book.learn(parse(endpoint))
             quiet = self.hinted_at < 0 or core.now - self.hinted_at >= limits.feeler_hint_quiet_ns
             if quiet and self._feels():
                 self.hinted_at = core.now
@@ -189,7 +183,7 @@ class Feelers:
 
     def on_refuse(self, link: Link, refuse: Refuse) -> None:
         """Refused: both note each other as contacts."""
-        self.core.bootstrapping.learn_peer(refuse.contacts)
+        self.core.bootstrapping.learn_peer(refuse.contacts, link)
         self._end(link)
 
     def is_feeler(self, token: int) -> bool:

@@ -155,6 +155,8 @@ class Limits:
     find_retry_ns: int = 1_500_000_000
     group_list_max: int = 16
     """Names in a GroupIs: the answerer and 15 more."""
+    group_cached_ns: int = 60 * SECOND
+    """A resolved group is believed so long, or until the own table changes."""
     repair_gather_ns: int = 500_000_000
     repair_interval_ns: int = 30 * SECOND
     bucket_idle_ns: int = 120 * SECOND
@@ -244,6 +246,9 @@ class Limits:
     def local(cls) -> Limits:
         """Return limits with fast timers, for tests and networks on one machine."""
         return cls(
+            responder_attempt_ns=12 * SECOND,
+            requester_first_answer_ns=12 * SECOND,
+            join_proxy_ns=15 * SECOND,
             resend_ns=(400_000_000, 1 * SECOND, 3 * SECOND, 8 * SECOND),
             retry_name_first_ns=1 * SECOND,
             retry_name_last_ns=8 * SECOND,

@@ -193,6 +193,12 @@ class Membership:
         core = self.core
         answer = decode(GroupIs, arrival.signed.body)
         source = arrival.signed.source
+        if (
+            answer is not None
+            and isinstance(source, NodeAddress)
+            and core.groups.on_group(source.name, answer.target, answer.names)
+        ):
+            return
         find = None if answer is None else self.finds.get(answer.target)
         if answer is None or find is None or not isinstance(source, NodeAddress):
             core.count("group.unasked")
@@ -282,11 +288,13 @@ class Membership:
         """A peer has come: it has no list of ours yet."""
         self.sent.pop(name, None)
         self.lists.pop(name, None)
+        self.core.groups.on_table_changed()
 
     def on_peer_down(self, name: bytes) -> None:
         """A peer has gone, and its list with it."""
         self.sent.pop(name, None)
         self.lists.pop(name, None)
+        self.core.groups.on_table_changed()
 
     def on_close_group_changed(self) -> None:
         """Gather changes for half a second before telling the neighbours."""

@@ -127,6 +127,8 @@ class MessageKind(IntEnum):
     FIND_GROUP = 6
     GROUP_IS = 7
     UNROUTABLE = 8
+    COPY = 9
+    """The envelope of a message to a group, for a member that the first node does not hold."""
     MESSAGE = 16
     """An application's message; the body is the payload."""
     REQUEST = 17

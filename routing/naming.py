@@ -15,7 +15,7 @@ from msgspec import Struct
 from routing import actions as do
 from routing import events as told
 from routing._filter import TimedFilter
-from routing.certificates import certified_name, is_valid, lower_median
+from routing.certificates import certified_name, has_majority, is_valid
 from routing.limits import SECOND
 from routing.links import Arrival, Link
 from routing.messages import (
@@ -187,11 +187,10 @@ class Naming:
 
     def _decide(self, confirming: bool) -> None:
         casts = list(self.votes.values())
-        s = lower_median([cast.vote.size for cast in casts])
         for cast in casts:
-            agreeing = [other.vote for other in casts if (other.n1, other.n2) == (cast.n1, cast.n2)]
-            if len(agreeing) * 2 > s:
-                certificate = Certificate(cast.n1, cast.n2, agreeing[:8])
+            same = [other.vote for other in casts if (other.n1, other.n2) == (cast.n1, cast.n2)]
+            if has_majority(same[:8]):
+                certificate = Certificate(cast.n1, cast.n2, same[:8])
                 break
         else:
             return

@@ -39,8 +39,7 @@ class Peers:
         link.name = attempt.name
         core.founding.founder = False
         core.table.add(attempt.name, link.key, link.token)
-        self.endpoints[attempt.name] = list(attempt.endpoints)
-        core.bootstrapping.learn_peer(attempt.endpoints)
+        self.endpoints[attempt.name] = core.bootstrapping.learn_peer(attempt.endpoints, link)
         core.act(do.Bind(link.token, attempt.name))
         core.cause = f"{short(attempt.name)} consolidated"
         core.note(attempt.name, "consolidated")

@@ -35,7 +35,7 @@ class Proxying:
         core.attempts.greeted(link)
         may_found = core.founding.may_found_for_joiner()
         if hello.role in (HelloRole.JOIN, HelloRole.FEEL):
-            core.bootstrapping.learn_peer(hello.endpoints)
+            core.bootstrapping.learn_peer(hello.endpoints, link)
             link.endpoint = hello.endpoints[0] if hello.endpoints else ""
         if not self._is_network():
             if not may_found:

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
-COPIED = frozenset({MessageKind.REQUEST_NAME, MessageKind.MESSAGE, MessageKind.REQUEST})
+GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST})
+"""Kinds of the application, for the members of the exact group."""
+
+COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
 CLIENT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
@@ -188,10 +191,10 @@ class Relay:
         """A GROUP_COPY frame: consumed here, never passed on."""
         envelope = decode(Envelope, body)
         signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is None or signed is None or signed.kind not in COPIED:
+        if envelope is None or signed is None or not _may_be_copied(signed):
             self.core.frames.malformed(link, "group copy")
             return
-        self._consume(Arrival(signed, envelope, link.token))
+        self.consume(Arrival(signed, envelope, link.token))
 
     def _may_send(self, link: Link, signed: Signed) -> bool:
         """What hangs on us speaks for itself only, and only of what it hangs on us for."""
@@ -208,7 +211,10 @@ class Relay:
     def _is_new(self, envelope: Envelope) -> bool:
         core = self.core
         digest = blake2b(
-            envelope.signed, digest_size=16, key=core.filter_secret, salt=bytes((envelope.route,))
+            envelope.signature + envelope.signed,
+            digest_size=16,
+            key=core.filter_secret,
+            salt=bytes((envelope.route,)),
         ).digest()
         return self.seen.insert(digest, now=core.now)
 
@@ -216,7 +222,7 @@ class Relay:
         """We hang on the sender: only what is addressed to our key is for us."""
         destination = signed.destination
         if isinstance(destination, ClientAddress) and destination.key == self.core.key:
-            self._consume(Arrival(signed, envelope, link.token))
+            self.consume(Arrival(signed, envelope, link.token))
         else:
             self.core.count("routed.not_for_us")
 
@@ -224,7 +230,7 @@ class Relay:
         core = self.core
         destination = signed.destination
         if self._is_ours(destination):
-            self._consume(Arrival(signed, envelope, link.token))
+            self.consume(Arrival(signed, envelope, link.token))
             return
         onward = self._resolve(destination, exclude=_asker(signed))
         if onward is not None:
@@ -255,12 +261,14 @@ class Relay:
 
     def _consume_for_group(self, arrival: Arrival, target: bytes) -> None:
         core = self.core
-        if arrival.signed.kind in COPIED:
+        if arrival.signed.kind in GROUP_KINDS:
+            core.groups.on_message(arrival, target)
+            return
+        if arrival.signed.kind is MessageKind.REQUEST_NAME:
             for name in core.table.group(target):
                 if name != core.name:
-                    link = core.link_to(name)
-                    core.send(link, FrameKind.GROUP_COPY, arrival.envelope)
-        self._consume(arrival)
+                    core.send(core.link_to(name), FrameKind.GROUP_COPY, arrival.envelope)
+        self.consume(arrival)
 
     def _pass_on(self, link: Link, envelope: Envelope) -> None:
         self.core.send(link, FrameKind.ROUTED, envelope)
@@ -284,10 +292,11 @@ class Relay:
             case GroupAddress():
                 target = destination.name
             case ViaAddress():
-                if destination.name in table:
-                    return core.link_to(destination.name)
+                # The hop first, even if we hold the name ourselves: of two processes with one
+                # identity only the hop knows the one that asked.
                 if destination.hop == core.name:
-                    return None
+                    held = destination.name in table
+                    return core.link_to(destination.name) if held else None
                 target = destination.hop
             case ClientAddress():
                 if destination.proxy == core.name:
@@ -314,7 +323,7 @@ class Relay:
 
     # -- consuming
 
-    def _consume(self, arrival: Arrival) -> None:
+    def consume(self, arrival: Arrival) -> None:
         """Verify once, then hand to the concern the kind belongs to."""
         core, signed = self.core, arrival.signed
         text = signed_text(SignedKind.ROUTED, core.tag, arrival.envelope.signed)
@@ -339,6 +348,8 @@ class Relay:
                 core.membership.on_find(arrival)
             case MessageKind.GROUP_IS:
                 core.membership.on_group(arrival)
+            case MessageKind.COPY:
+                core.groups.on_copy(arrival)
             case MessageKind.UNROUTABLE:
                 core.messaging.on_unroutable(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
@@ -360,6 +371,10 @@ class Relay:
     def hang_up(self, link: Link, text: str) -> None:
         """Close a connection over which somebody sent what it must not."""
         self.core.close(link, CloseCode.BAD_FRAME, text)
+
+
+def _may_be_copied(signed: Signed) -> bool:
+    return signed.kind in COPIED and isinstance(signed.destination, GroupAddress)
 
 
 def _asker(signed: Signed) -> tuple[bytes, ...]:

@@ -24,6 +24,7 @@ from routing.messages import (
     ConnectResponse,
     Envelope,
     FrameKind,
+    Hello,
     MessageKind,
     NodeAddress,
     Signed,
@@ -172,7 +173,7 @@ class Responding:
             envelope=envelope,
             request_hash=digest,
             certificate=request.certificate,
-            endpoints=list(request.endpoints),
+            endpoints=targets,
             incarnation=request.incarnation,
         )
         core.attempts.add(attempt, limits.responder_attempt_ns)
@@ -203,10 +204,11 @@ class Responding:
 
     # -- the secondary, and the match
 
-    def greet_secondary(self, link: Link, attempt: Attempt) -> None:
+    def greet_secondary(self, link: Link, attempt: Attempt, hello: Hello) -> None:
         """An authenticated Hello(SECONDARY): of an attempt we answer, from its key, once."""
         core = self.core
-        if attempt.requester or attempt.key != link.key or attempt.proved:
+        same = attempt.key == link.key and attempt.incarnation == hello.incarnation
+        if attempt.requester or not same or attempt.proved:
             core.count("hello.unexpected")
             core.close(link, CloseCode.BAD_HELLO, "not the secondary we wait for")
             return

@@ -17,6 +17,7 @@ from routing.admission import Rate
 from routing.attempts import Attempt
 from routing.bootstrapping import Round
 from routing.dials import Flight, Plan
+from routing.groups import Resolution
 from routing.links import Link
 from routing.membership import Find
 from routing.messages import Certificate, ConnectRequest, ConnectResponse, decode, encode
@@ -119,6 +120,8 @@ class MessageMemory(Struct):
     pending: dict[bytes, Pending]
     sent: list[tuple[bytes, int, float]]
     consumed: list[tuple[bytes, bool, float]]
+    groups: dict[bytes, Resolution]
+    group_cache: list[tuple[bytes, list[bytes], float]]
 
 
 class Memory(Struct):
@@ -340,6 +343,8 @@ def _capture_messages(core: Core) -> MessageMemory:
         pending=messaging.pending,
         sent=messaging.sent.deadlines(now=now),
         consumed=messaging.consumed.deadlines(now=now),
+        groups=core.groups.open,
+        group_cache=core.groups.cache.deadlines(now=now),
     )
 
 
@@ -351,6 +356,8 @@ def _restore_messages(core: Core, memory: MessageMemory) -> None:
     messaging.pending = memory.pending
     _refill(messaging.sent, memory.sent, now)
     _refill(messaging.consumed, memory.consumed, now)
+    core.groups.open = memory.groups
+    _refill(core.groups.cache, memory.group_cache, now)
 
 
 def _refill(held: TimedFilter[bytes, V], entries: list[tuple[bytes, V, float]], now: int) -> None:
