@@ -1,0 +1,440 @@
+"""One socket with its channel: bytes in and out, the handshake, the Close; no decisions.
+
+A `Line` lives through at most four stages: GREETING (the handshake runs), OPEN (records pass),
+CLOSING (our Close is on its way, what comes in is thrown away) and GONE. What happens on it is told
+to its `Owner`, which also decides when queued frames are flushed: once per tick, one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from enum import IntEnum
+from typing import Protocol, cast
+
+from routing._frames import RECORD_OVERHEAD_MAX, FrameError, FrameWriter, RecordReader, split_frames
+from routing.channel import Channel, ChannelError, Handshake
+from routing.endpoints import from_socket
+from routing.errors import CloseCode, DialFailure
+from routing.limits import Limits, Nanos
+from routing.messages import Close, FrameKind, decode, encode
+from routing.service.ledger import Ledger
+from routing.state import Direction, Token
+
+__all__ = ["Line", "Owner", "Stage", "hand_over"]
+
+CLOSE_TEXT_BYTES_MAX = 64
+"""Of the text in a Close frame."""
+
+PROGRESS_BYTES_MIN = 65_536
+"""A reader that took this much since it was last looked at is slow, but not a slow reader."""
+
+
+class Stage(IntEnum):
+    """Where a line is in its life; it only moves forward."""
+
+    GREETING = 0
+    OPEN = 1
+    CLOSING = 2
+    GONE = 3
+
+
+class Owner(Protocol):
+    """What a line needs of the host that owns it."""
+
+    limits: Limits
+    ledger: Ledger
+
+    def now(self) -> Nanos:
+        """Return the time."""
+
+    def on_channel(self, line: Line) -> None:
+        """The handshake is complete; the line is OPEN."""
+
+    def on_greeting_failed(self, line: Line, reason: DialFailure) -> None:
+        """There will be no channel; the line closes itself. Never told after `on_channel`."""
+
+    def on_frame(self, line: Line, kind: int, body: bytes) -> None:
+        """A frame came in on an OPEN line. CLOSE and HEARTBEAT are not told."""
+
+    def on_lost(self, line: Line, code: CloseCode, text: str) -> None:
+        """An OPEN line has ended, by the far end or for its fault; told at most once."""
+
+    def on_paused(self, line: Line, paused: bool) -> None:
+        """The kernel takes no more bytes, or has taken all it was given."""
+
+    def on_closing(self, line: Line) -> None:
+        """From now the far end has a little time to hang up before it is cut off."""
+
+    def on_gone(self, line: Line) -> None:
+        """The socket is closed."""
+
+
+class Line(asyncio.BufferedProtocol):
+    """See the module. `serial` is unique and rises; `token` is 0 until the owner gives one."""
+
+    __slots__ = (
+        "_charged",
+        "_handshake",
+        "_ledger",
+        "_owner",
+        "_paused",
+        "_reader",
+        "_transport",
+        "_writer",
+        "binding",
+        "channel",
+        "dial",
+        "direction",
+        "dirty",
+        "heard_at",
+        "key",
+        "local",
+        "peer",
+        "read_bytes",
+        "sent_at",
+        "serial",
+        "since",
+        "stage",
+        "token",
+        "trusted",
+        "written_bytes",
+    )
+
+    def __init__(
+        self,
+        owner: Owner,
+        handshake: Handshake,
+        *,
+        direction: Direction,
+        serial: int,
+        since: Nanos,
+        dial: int = 0,
+    ) -> None:
+        self._owner = owner
+        self._ledger = owner.ledger
+        self._handshake: Handshake | None = handshake
+        self._transport: asyncio.Transport | None = None
+        self._reader = RecordReader(owner.limits.frame_bytes_before_hello + RECORD_OVERHEAD_MAX)
+        self._writer = FrameWriter()
+        self._paused = False
+        self._charged = 0
+        self.channel: Channel | None = None
+        self.stage = Stage.GREETING
+        self.direction = direction
+        self.serial = serial
+        self.since = since
+        """When the socket was accepted, or its dial began."""
+        self.dial = dial
+        self.token = Token(0)
+        self.trusted = False
+        self.dirty = False
+        """The owner has it on the list of lines to flush."""
+        self.key = self.binding = b""
+        self.peer = self.local = ""
+        self.heard_at = self.sent_at = since
+        self.read_bytes = self.written_bytes = 0
+
+    # -- what the owner asks for
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait to be written, here or in the transport."""
+        waiting = self._writer.queued
+        if self._transport is not None and self.stage is not Stage.GONE:
+            waiting += self._transport.get_write_buffer_size()
+        return waiting
+
+    @property
+    def transport_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self.queued - self._writer.queued
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of frames that were not even sealed yet."""
+        return self._writer.queued
+
+    def trust(self) -> None:
+        """Lift the size limits that hold before the Hello is authenticated."""
+        self.trusted = True
+        self._reader.limit(self._owner.limits.frame_bytes_max + RECORD_OVERHEAD_MAX)
+
+    def send(self, kind: int, body: bytes, priority: int) -> None:
+        """Queue a frame on an OPEN line; `flush` writes it."""
+        before = self._writer.queued
+        self._writer.append(kind, body, priority)
+        self._charge(self._writer.queued - before)
+
+    def flush(self) -> None:
+        """Seal and write what the kernel takes: one write for everything that was gathered."""
+        self.dirty = False
+        transport, channel = self._transport, self.channel
+        if transport is None or channel is None or self.stage is Stage.GONE:
+            return
+        room = self._owner.limits.record_bytes_max
+        while len(self._writer) and not self._paused:
+            records = [channel.seal(plaintext) for plaintext in self._writer.take(room)]
+            written = records[0] if len(records) == 1 else b"".join(records)
+            self.written_bytes += len(written)
+            # With a high-water mark of 0 the transport writes at once, and calls `pause_writing`
+            # from within this call if the kernel does not take all of it.
+            transport.write(written)
+        self.sent_at = self._owner.now()
+        self._settle_charge()
+        if self.stage is Stage.CLOSING and not len(self._writer):
+            self._finish_writing()
+
+    def close(self, code: CloseCode, text: str) -> None:
+        """Write what is queued, then Close, then FIN; the owner cuts it off if it takes long."""
+        if self.stage is not Stage.OPEN:
+            self.abort()
+            return
+        short = text.encode()[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore")
+        self.send(FrameKind.CLOSE, encode(Close(code, short)), 3)
+        self.stage = Stage.CLOSING
+        self._owner.on_closing(self)
+        self.flush()
+
+    def abort(self) -> None:
+        """Close the socket at once; what is queued is lost."""
+        if self.stage is Stage.GONE:
+            return
+        self.stage = max(self.stage, Stage.CLOSING)
+        self._handshake = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def rest(self) -> None:
+        """Give memory back while nothing happens."""
+        self._reader.rest()
+
+    def pause_reading(self, pause: bool) -> None:
+        """Stop or go on reading; the far end is then held up by its own kernel."""
+        if self._transport is None or self.stage is not Stage.OPEN:
+            return
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    # -- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The loop hands over the socket; a dialler speaks."""
+        # uvloop's transports are asyncio's by duty, not by descent.
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        if self.stage is not Stage.GREETING:
+            # Not at once: uvloop would close the descriptor before it has made our socket object
+            # let go of it, and that object would later close whoever has the number by then.
+            asyncio.get_running_loop().call_soon(transport.abort)
+            return
+        transport.set_write_buffer_limits(high=0)
+        self.peer = _endpoint(transport, "peername")
+        self.local = _endpoint(transport, "sockname")
+        assert self._handshake is not None
+        self._write(self._handshake.start())
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The loop wants memory to read into."""
+        return self._reader.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come."""
+        self._reader.buffer_updated(nbytes)
+        self.read_bytes += nbytes
+        self.heard_at = self._owner.now()
+        if self.stage is Stage.OPEN:
+            self._read_records()
+        elif self.stage is Stage.GREETING:
+            self._greet()
+        else:
+            self._reader.take()
+
+    def eof_received(self) -> bool:
+        """The far end has hung up: so do we, whatever stage we are in."""
+        self._lose(CloseCode.IO_ERROR, "the far end closed without a word")
+        return False
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        """The socket is closed, by whomever; told again it is no news."""
+        if self.stage is Stage.GONE:
+            return
+        text = "connection lost" if exc is None else str(exc) or type(exc).__name__
+        self._lose(CloseCode.IO_ERROR, text)
+        self.stage = Stage.GONE
+        self._charge(-self._charged)
+        self._transport = None
+        self._reader.take()
+        self._reader.rest()
+        self._owner.on_gone(self)
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more."""
+        self._paused = True
+        self._owner.on_paused(self, True)
+
+    def resume_writing(self) -> None:
+        """The kernel has taken all that the transport held."""
+        self._paused = False
+        self._owner.on_paused(self, False)
+        self.flush()
+
+    # -- inside
+
+    def _greet(self) -> None:
+        handshake = self._handshake
+        assert handshake is not None
+        try:
+            self._write(handshake.receive(self._reader.take()))
+        except ChannelError as error:
+            self._write(error.answer)
+            self._fail(error.reason)
+            return
+        channel = handshake.channel
+        if channel is None:
+            return
+        self._handshake = None
+        self.channel = channel
+        self.key, self.binding = channel.key, channel.binding
+        self.stage = Stage.OPEN
+        self._reader.feed(handshake.leftover)
+        self._owner.on_channel(self)
+        self._read_records()
+
+    def _read_records(self) -> None:
+        channel, owner = self.channel, self._owner
+        assert channel is not None
+        try:
+            while self._is_open():
+                sealed = self._reader.next_record()
+                if sealed is None:
+                    return
+                limits = owner.limits
+                frame_max = (
+                    limits.frame_bytes_max if self.trusted else limits.frame_bytes_before_hello
+                )
+                for kind, body in split_frames(channel.open(sealed), frame_max):
+                    self._on_frame(kind, body)
+                    if not self._is_open():
+                        break
+        except FrameError as error:
+            self.fault(error.code, str(error))
+            return
+        self._reader.take()
+
+    def _is_open(self) -> bool:
+        """Asked anew after everything that the owner was told, which may have closed us."""
+        return self.stage is Stage.OPEN
+
+    def _on_frame(self, kind: int, body: bytes) -> None:
+        if kind == FrameKind.HEARTBEAT:
+            if body:
+                self.fault(CloseCode.BAD_FRAME, "heartbeat with a body")
+        elif kind == FrameKind.CLOSE:
+            close = decode(Close, body)
+            if close is None:
+                self.fault(CloseCode.BAD_FRAME, "malformed Close")
+                return
+            self._lose(_close_code(close.code), close.text)
+        else:
+            self._owner.on_frame(self, kind, body)
+
+    def fault(self, code: CloseCode, text: str) -> None:
+        """End an OPEN line for what its far end did or failed to do: tell both sides why."""
+        if self.stage is not Stage.OPEN:
+            return
+        self.close(code, text)
+        self._owner.on_lost(self, code, text)
+
+    def _lose(self, code: CloseCode, text: str) -> None:
+        """The far end is done: nothing more of ours would be read."""
+        if self.stage is Stage.GREETING:
+            self._fail(DialFailure.CLOSED)
+        elif self.stage is Stage.OPEN:
+            self.stage = Stage.CLOSING
+            self._drop_queue()
+            self._owner.on_closing(self)
+            self._hang_up()
+            self._owner.on_lost(self, code, text)
+        elif self.stage is Stage.CLOSING:
+            self._hang_up()
+
+    def _fail(self, reason: DialFailure) -> None:
+        self.stage = Stage.CLOSING
+        self._handshake = None
+        self._owner.on_closing(self)
+        self._hang_up()
+        self._owner.on_greeting_failed(self, reason)
+
+    def _hang_up(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _finish_writing(self) -> None:
+        """Send FIN behind the Close and wait for the far end's, so that it reads the Close.
+
+        Closing outright while its bytes are still coming in would answer them with a reset, and a
+        reset throws away what the far end has not read yet.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        try:
+            transport.write_eof()
+        except OSError:
+            # asyncio does this at once, and the far end may have reset the connection by now.
+            transport.abort()
+
+    def _drop_queue(self) -> None:
+        self._writer = FrameWriter()
+        self._settle_charge()
+
+    def _write(self, plain: bytes) -> None:
+        if plain and self._transport is not None:
+            self.written_bytes += len(plain)
+            self._transport.write(plain)
+
+    def _charge(self, size: int) -> None:
+        self._charged += size
+        self._ledger.charge(size)
+
+    def _settle_charge(self) -> None:
+        self._charge(self.queued - self._charged)
+
+
+async def hand_over(
+    loop: asyncio.AbstractEventLoop, line: Line, connected: socket.socket, *, accepted: bool
+) -> None:
+    """Make a transport of a connected socket, for `line`, which answers for the socket from now on.
+
+    Whatever happens, and also when it is cancelled, `on_gone` will have been called once the
+    socket is closed.
+
+    Raises:
+        OSError: the loop could not take it.
+    """
+    try:
+        if accepted:
+            await loop.connect_accepted_socket(lambda: line, connected)
+        else:
+            await loop.create_connection(lambda: line, sock=connected)
+    except BaseException:
+        # An interrupted loop closes the socket; uvloop then never calls `connection_lost`, not even
+        # where it has called `connection_made`. Being told twice does no harm.
+        line.connection_lost()
+        raise
+
+
+def _endpoint(transport: asyncio.Transport, which: str) -> str:
+    address = transport.get_extra_info(which)
+    return str(from_socket(address)) if address else ""
+
+
+def _close_code(number: int) -> CloseCode:
+    """Return the code; one that we do not know says no more than that it is over."""
+    try:
+        return CloseCode(number)
+    except ValueError:
+        return CloseCode.NORMAL
