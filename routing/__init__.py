@@ -1,0 +1,122 @@
+"""Connection management and message routing for a peer-to-peer node: the public names only."""
+
+from __future__ import annotations
+
+from routing._filter import MessageFilter, TimedFilter
+from routing._tokens import TokenTable
+from routing.config import Config
+from routing.errors import (
+    BookError,
+    CloseCode,
+    ConfigError,
+    DialFailure,
+    HandlerFailed,
+    IdentityError,
+    ListenError,
+    NameBound,
+    NotConnected,
+    Outcome,
+    Refusal,
+    RequestTimedOut,
+    RoutingError,
+    StartError,
+    TokenTableFull,
+    Unroutable,
+    UsageError,
+)
+from routing.events import (
+    BootstrapFinished,
+    Bootstrapped,
+    BootstrapStarted,
+    Churn,
+    Connected,
+    ConnectFailed,
+    DescriptorsShort,
+    Disconnected,
+    Event,
+    EventsLost,
+    Founded,
+    ListenerFailed,
+    Message,
+    PeerDown,
+    PeerUp,
+    Proof,
+    Renamed,
+    RoundOutcome,
+    StateChanged,
+    Terminated,
+)
+from routing.identity import Identity
+from routing.limits import Limits
+from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress
+from routing.names import Name
+from routing.node import Client, Node
+from routing.runner import run
+from routing.state import Connection, Detail, Direction, ExpectedConnection, Phase, State
+from routing.views import Peer
+from routing.watch import Events
+
+__all__ = [
+    "Address",
+    "BookError",
+    "BootstrapFinished",
+    "BootstrapStarted",
+    "Bootstrapped",
+    "Churn",
+    "Client",
+    "ClientAddress",
+    "CloseCode",
+    "Config",
+    "ConfigError",
+    "ConnectFailed",
+    "Connected",
+    "Connection",
+    "DescriptorsShort",
+    "Detail",
+    "DialFailure",
+    "Direction",
+    "Disconnected",
+    "Event",
+    "Events",
+    "EventsLost",
+    "ExpectedConnection",
+    "Founded",
+    "GroupAddress",
+    "HandlerFailed",
+    "Identity",
+    "IdentityError",
+    "Limits",
+    "ListenError",
+    "ListenerFailed",
+    "Message",
+    "MessageFilter",
+    "Name",
+    "NameBound",
+    "Node",
+    "NodeAddress",
+    "NotConnected",
+    "Outcome",
+    "Peer",
+    "PeerDown",
+    "PeerUp",
+    "Phase",
+    "Proof",
+    "Refusal",
+    "Renamed",
+    "RequestTimedOut",
+    "RoundOutcome",
+    "RoutingError",
+    "StartError",
+    "State",
+    "StateChanged",
+    "Terminated",
+    "TimedFilter",
+    "TokenTable",
+    "TokenTableFull",
+    "Unroutable",
+    "UsageError",
+    "__version__",
+    "run",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""The command line: parses, calls, and turns every refusal into one line and an exit code.
+
+0 all went well, 1 it did not, 2 unusable input, 130 Ctrl-C, 143 SIGTERM. No traceback for what a
+user did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from routing.cli_network import network
+from routing.cli_node import client, node
+from routing.errors import RoutingError, StartError, UsageError
+from routing.simulation.command import form_command
+
+__all__ = ["main"]
+
+PROGRAM = "python -m routing"
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 130, 143
+
+
+class _Interrupted(Exception):
+    """Ctrl-C, after everything was tidied up; click would print an empty line for the real one."""
+
+
+class _Commands(click.Group):
+    # `Any` is what click says a command returns.
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def routing() -> None:
+    """Connection management and message routing for a peer-to-peer node."""
+
+
+@click.group()
+def simulate() -> None:
+    """Run a network in memory, on virtual time."""
+
+
+@simulate.command()
+@click.option("--nodes", type=click.IntRange(1), default=12, show_default=True)
+@click.option("--kill", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def form(nodes: int, kill: int, seed: int, loss: float, as_json: bool) -> int:
+    """Form a network, kill some of it, wait until it is whole again."""
+    return form_command(nodes=nodes, kill=kill, seed=seed, loss=loss, json=as_json)
+
+
+for command in (network, node, client, simulate):
+    routing.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = routing.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _refuse(error.format_message(), EXIT_USAGE)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else PROGRAM
+        return _refuse(f"{where}: {' '.join(error.format_message().split())}", EXIT_USAGE)
+    except (UsageError, StartError) as error:
+        return _refuse(f"{PROGRAM}: {error}", EXIT_USAGE)
+    except RoutingError as error:
+        return _refuse(f"{PROGRAM}: {error}", EXIT_FAILED)
+    except (_Interrupted, KeyboardInterrupt, click.Abort):
+        return _refuse(f"{PROGRAM}: interrupted", EXIT_INTERRUPTED)
+    except asyncio.CancelledError:
+        return _refuse(f"{PROGRAM}: terminated", EXIT_TERMINATED)
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    return code

@@ -1,0 +1,123 @@
+"""What a node or client is told before it starts; checked here, acted upon elsewhere.
+
+Every wrong value is one clear line that names it and the cure. Nothing is read from the disk or the
+environment: paths are only looked at when the node starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from routing.endpoints import ENDPOINTS_CONSIDERED, parse
+from routing.errors import ConfigError, UsageError
+from routing.identity import Identity
+from routing.limits import Limits
+
+__all__ = ["NETWORK_ID_BYTES_MAX", "Config", "Discover"]
+
+NETWORK_ID_BYTES_MAX: Final = 255
+"""Only its hash travels; the bound keeps a file that was pasted by mistake out."""
+
+LISTEN_MAX: Final = ENDPOINTS_CONSIDERED
+"""More could not be told to anybody: no peer reads more endpoints than these."""
+
+Discover: TypeAlias = Callable[[], Awaitable[Iterable[str]]]
+"""Asked for contacts ("ip:port") when the node knows nobody who answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration of one node or client.
+
+    Endpoints are IP literals with a port, `127.0.0.1:5483` or `[::1]:5483`; host names are not
+    resolved. Lists are kept as tuples in their one spelling.
+
+    Raises:
+        ConfigError: a value is of the wrong kind or out of its bounds.
+    """
+
+    listen: Sequence[str] = ()
+    """Where a node accepts connections; port 0 is any free one. Empty for clients."""
+    contacts: Sequence[str] = ()
+    """Where other nodes may be; never forgotten."""
+    first: bool = False
+    """Found a network if nobody answers. One node of a network, seldom two, should have it."""
+    network: str = "routing"
+    """The id of the network; nodes of different ids never connect."""
+    identity: Identity | str | os.PathLike[str] | None = None
+    """A file (made at first start), an identity, or None for a fresh key with every start."""
+    book: str | os.PathLike[str] | None = None
+    """The file of the contact book; None keeps contacts in memory only."""
+    advertise: Sequence[str] | None = None
+    """What others shall dial, where it is not what we listen on."""
+    limits: Limits = field(default_factory=Limits.recommended)
+    discover: Discover | None = None
+    """Called when a bootstrap round found nobody; what it returns is tried like contacts."""
+
+    def __post_init__(self) -> None:
+        self._normalise("listen", allow_zero=True, at_most=LISTEN_MAX)
+        self._normalise("contacts", allow_zero=False, at_most=self._checked_limits().contacts_max)
+        if self.advertise is not None:
+            self._normalise("advertise", allow_zero=False, at_most=LISTEN_MAX)
+            if not self.listen:
+                raise ConfigError("config advertise is given but listen is empty; give both")
+        self._check_kinds()
+        if self.identity == "fresh":
+            raise ConfigError(
+                "config identity='fresh' (a new key with every round) is not offered; "
+                "use None, or './fresh' for a file of that name"
+            )
+        if not isinstance(self.identity, Identity):
+            self._check_path("identity", self.identity)
+        self._check_path("book", self.book)
+        if self.discover is not None and not callable(self.discover):
+            raise ConfigError(f"config discover={self.discover!r} must be an async function")
+
+    def _check_kinds(self) -> None:
+        # Somebody who does not use a type checker gives anything.
+        first: object = self.first
+        if not isinstance(first, bool):
+            raise ConfigError(f"config first={first!r} must be True or False")
+        network: object = self.network
+        size = len(network.encode()) if isinstance(network, str) else 0
+        if not 0 < size <= NETWORK_ID_BYTES_MAX:
+            raise ConfigError(
+                f"config network={str(network)[:32]!r} must be text of 1 to "
+                f"{NETWORK_ID_BYTES_MAX} bytes"
+            )
+
+    def _checked_limits(self) -> Limits:
+        limits: object = self.limits
+        if not isinstance(limits, Limits):
+            raise ConfigError(f"config limits={limits!r} must be Limits; try Limits.recommended()")
+        return limits
+
+    def _normalise(self, name: str, *, allow_zero: bool, at_most: int) -> None:
+        given: object = getattr(self, name)
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ConfigError(f"config {name}={given!r} must be a list of endpoints")
+        if len(given) > at_most:
+            raise ConfigError(
+                f"config {name} has {len(given)} endpoints, at most {at_most} allowed"
+            )
+        endpoints: list[str] = []
+        for text in given:
+            if not isinstance(text, str):
+                raise ConfigError(f"config {name}: endpoint {text!r} must be text")
+            try:
+                endpoint = str(parse(text, allow_zero=allow_zero))
+            except UsageError as error:
+                raise ConfigError(f"config {name}: {error}") from None
+            if endpoint in endpoints and not endpoint.endswith(":0"):
+                raise ConfigError(f"config {name} has {endpoint} twice; name it once")
+            endpoints.append(endpoint)
+        object.__setattr__(self, name, tuple(endpoints))
+
+    def _check_path(self, name: str, value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise ConfigError(f"config {name}={value!r} must be the path of a file")

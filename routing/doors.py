@@ -1,0 +1,486 @@
+"""What nodes and clients share: a core on a host, as an asynchronous context manager.
+
+Everything a node holds (sockets, tasks, timers) is opened when the block starts and closed when it
+ends, however it ends. Nothing is shared between nodes but the loop and its ledger of descriptors.
+Nothing here decides about connections; the core does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+
+from routing.config import Config
+from routing.core import Core, CoreConfig
+from routing.endpoints import parse
+from routing.errors import NotConnected, RequestTimedOut, UsageError
+from routing.events import BootstrapFinished, Event, Message, RoundOutcome, StateChanged, Terminated
+from routing.identity import IdentitySigner
+from routing.inbox import Inbox, MessagesHandler, RequestHandler
+from routing.inputs import ContactsLearnt, Submitted
+from routing.keeping import Keeping
+from routing.limits import SECOND
+from routing.messages import Address, MessageKind
+from routing.names import Name, network_tag
+from routing.outbox import Outbox, checked_destination, checked_payload
+from routing.pressure import PatientHost, ways_out
+from routing.service.host import HostConfig
+from routing.state import Connection, Detail, Phase, State
+from routing.talk import Talk
+from routing.views import Peer, log_event, peers_of
+from routing.watch import Events, Watch, holds
+
+__all__ = ["Door"]
+
+REQUEST_TIMEOUT_S: Final = 10.0
+"""Unless the caller says otherwise: a route of some seconds there and back."""
+
+DISCOVER_TIMEOUT_S: Final = 30.0
+"""A discovery that takes longer is given up; the next round without an answer asks again."""
+
+
+class Door:
+    """What nodes and clients share. `async with` starts it, once; it does not start again."""
+
+    _client: ClassVar[bool]
+
+    def __init__(self, config: Config) -> None:
+        if not isinstance(config, Config):
+            raise UsageError(f"{type(self).__name__}({config!r}) must be given a routing.Config")
+        self.config = config
+        self._counters: Counter[str] = Counter()
+        self._watch = Watch()
+        self._outbox = Outbox(self._counters)
+        self._inbox = Inbox(
+            config.limits.inbox_bytes,
+            answer=self._answer,
+            hold=self._hold,
+            may_log=self._may_log,
+            counters=self._counters,
+        )
+        self._begun = False
+        self._core: Core | None = None
+        self._host: PatientHost | None = None
+        self._keeping: Keeping | None = None
+        self._talk: Talk | None = None
+        self._discovery: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        # Of whatever result: they are only compared with.
+        self._stoppers: set[asyncio.Task[Any] | None] = set()
+
+    # -- life
+
+    async def __aenter__(self) -> Self:
+        """Read the files, listen and look for a network.
+
+        Raises:
+            StartError: a file, an address or a port is unusable; one line; nothing is left open.
+        """
+        if self._begun:
+            raise UsageError(f"this {type(self).__name__} was started before; make another")
+        self._begun = True
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(drain=0.0)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop; what is queued still goes out if the body ended well."""
+        await self.stop(drain=self.config.limits.drain_ns / SECOND if kind is None else 0.0)
+
+    async def _start(self) -> None:
+        config, limits = self.config, self.config.limits
+        keeping = self._keeping = Keeping(config)
+        identity, tag = keeping.identity, network_tag(config.network)
+        self._talk = Talk(identity.key)
+        self._core = Core(
+            CoreConfig(
+                signer=IdentitySigner(identity),
+                secret=secrets.token_bytes(32),
+                tag=tag,
+                limits=limits,
+                client=self._client,
+                first=config.first,
+                contacts=tuple(config.contacts),
+                certificate=None if self._client else identity.certificate,
+                book=keeping.book,
+            )
+        )
+        self._host = PatientHost(
+            self._core,
+            HostConfig(
+                listen=tuple(config.listen),
+                advertise=None if config.advertise is None else tuple(config.advertise),
+                tag=tag,
+                identity=identity,
+                limits=limits,
+            ),
+            on_event=self._on_event,
+            on_message=self._inbox.put,
+            on_answered=self._outbox.answered,
+            on_failed=self._outbox.failed,
+            on_certificate=keeping.keep_certificate,
+        )
+        await self._host.start()
+        keeping.begin()
+
+    async def stop(self, drain: float = 5.0) -> None:
+        """Stop for good: say goodbye, let what is queued go out for `drain` seconds, close all.
+
+        Also when the caller is cancelled meanwhile. Called again, it waits for the same end.
+        """
+        if not 0 <= drain < float("inf"):
+            raise UsageError(f"stop(drain={drain}) must be 0 or more seconds")
+        self._begun = True
+        self._stoppers.add(asyncio.current_task())
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(drain))
+        cancelled = False
+        while not self._ending.done():
+            try:
+                await asyncio.shield(self._ending)
+            except asyncio.CancelledError:
+                # Bounded by `drain`: what is open is closed first, then the caller gives up.
+                cancelled = True
+        self._stoppers.discard(asyncio.current_task())
+        if cancelled:
+            raise asyncio.CancelledError
+        self._ending.result()
+
+    async def abandon(self) -> None:
+        """Stop as if the process had died: the sockets close and nobody is told why."""
+        if self._host is not None:
+            self._host.cut()
+        await self.stop(drain=0.0)
+
+    async def _end(self, drain: float) -> None:
+        try:
+            if self._discovery is not None:
+                self._discovery.cancel()
+                await asyncio.gather(self._discovery, return_exceptions=True)
+            if self._host is not None:
+                await self._host.stop(drain)
+        finally:
+            self._outbox.close()
+            self._watch.look(self.state)
+            await self._inbox.close(self._stoppers)
+            if self._keeping is not None:
+                await self._keeping.end()
+            self._watch.close()
+
+    # -- what it is
+
+    @property
+    def name(self) -> Name | None:
+        """Our name, None while we have none; a client's is SHA-256 of its key."""
+        core = self._running()
+        name = core.client_name if self._client else core.name
+        return None if name is None else Name(name)
+
+    @property
+    def key(self) -> bytes:
+        """Our public key, 32 bytes."""
+        return self._running().key
+
+    @property
+    def state(self) -> State:
+        """Phase and detail, right now."""
+        if self._core is not None and not self._is_over():
+            return self._core.state
+        return State.of(
+            client=self._client,
+            stopped=self._begun,
+            routing=0,
+            bootstrap=0,
+            named=False,
+            founder=False,
+            round_runs=False,
+        )
+
+    @property
+    def endpoints(self) -> list[str]:
+        """What we advertise, best first, and then what we have bound besides."""
+        core, host = self._running(), self._host
+        bound = host.endpoints if host is not None else []
+        return [*core.endpoints, *(each for each in bound if each not in core.endpoints)]
+
+    @property
+    def close_group(self) -> list[Name]:
+        """The at most 8 other nodes nearest to us, nearest first."""
+        return [Name(name) for name in self._running().table.close_group()]
+
+    def peers(self) -> list[Peer]:
+        """Return the connections that carry our messages, nearest peer first."""
+        return peers_of(self._running())
+
+    def connections(self) -> list[Connection]:
+        """Return every open connection, those of attempts and of who hangs on us included."""
+        return [link.connection for link in self._running().links.values()]
+
+    def contacts(self) -> list[str]:
+        """Return where nodes may be, best first."""
+        return [str(endpoint) for endpoint in self._running().book.all_contacts()]
+
+    def stats(self) -> dict[str, int]:
+        """Return what was counted, by name, and how things stand now."""
+        core, host = self._running(), self._host
+        counts = Counter(core.counters)
+        counts.update(self._counters)
+        counts.update(host.stats() if host is not None else {})
+        counts["inbox.bytes"] = self._inbox.queued
+        counts["requests.waiting"] = len(self._outbox)
+        counts["log.suppressed"] = self._talk.suppressed if self._talk is not None else 0
+        return dict(sorted(counts.items()))
+
+    def explain(self, subject: bytes) -> list[str]:
+        """Return why we are, or are not, connected to a name or key: the last decisions."""
+        return self._running().explain(bytes(subject))
+
+    # -- waiting
+
+    async def joined(self) -> None:
+        """Return once the phase is CONNECTED."""
+        await self.wait_for(Phase.CONNECTED)
+
+    async def wait_for(self, wanted: State | Phase | Detail, timeout: float | None = None) -> None:
+        """Return once a state, phase or detail holds; a detail includes those below it.
+
+        Raises:
+            TimeoutError: it did not within `timeout` seconds.
+            NotConnected: we have stopped, and nothing else will come.
+        """
+        question = holds(wanted)
+        self._running()
+        async with asyncio.timeout(timeout):
+            await self._watch.wait(lambda: self.state, question)
+
+    def events(self) -> Events:
+        """Return a new consumer of events, from now on; see `Events`."""
+        return self._watch.events(self.config.limits.events_max)
+
+    def on_messages(self, handler: MessagesHandler) -> None:
+        """Have `handler` called with lists of messages; it may be async."""
+        self._inbox.on_messages(handler)
+
+    def on_request(self, handler: RequestHandler) -> None:
+        """Have `handler` called with each request; what it returns is the reply.
+
+        It may be async; then up to 64 run side by side. If it raises, the requester gets
+        `HandlerFailed`.
+        """
+        self._inbox.on_request(handler)
+
+    def add_contacts(self, endpoints: Iterable[str]) -> None:
+        """Add contacts, as if they had been configured.
+
+        Raises:
+            UsageError: one of them is no endpoint; none is added then.
+        """
+        if isinstance(endpoints, str):
+            raise UsageError(f"add_contacts({endpoints!r}) must be given a list of endpoints")
+        host = self._serving()
+        host.submit(ContactsLearnt([str(parse(text)) for text in endpoints]))
+
+    # -- sending
+
+    async def send(
+        self, dst: Address, payload: bytes, *, signed: bool = False, wait: bool = False
+    ) -> None:
+        """Send a message; returns when it is on its way, which says nothing about its arrival.
+
+        Waits while the connection it takes has too much queued already.
+
+        Args:
+            dst: Node, client or group.
+            payload: At most `Limits.payload_bytes_max` bytes.
+            signed: Sign and route it even where a direct connection would do.
+            wait: Wait until we are connected instead of raising.
+
+        Raises:
+            NotConnected: we are not connected and `wait` is False, or we have stopped.
+            UsageError: a wrong destination or payload.
+        """
+        body = checked_payload(payload, self.config.limits)
+        destination = checked_destination(dst)
+        await self._ready(destination, wait)
+        with self._outbox.sending() as reference:
+            self._submit(reference, MessageKind.MESSAGE, destination, body, signed=signed)
+
+    async def send_many(self, dst: Address, payloads: Iterable[bytes]) -> None:
+        """Send several messages to one destination, in order; as `send` for each.
+
+        Raises:
+            NotConnected: we are not, or no longer, connected; those before were sent.
+            UsageError: a wrong destination or payload; none was sent.
+        """
+        bodies = [checked_payload(payload, self.config.limits) for payload in payloads]
+        for body in bodies:
+            await self.send(dst, body)
+
+    async def request(
+        self,
+        dst: Address,
+        payload: bytes,
+        *,
+        timeout: float = REQUEST_TIMEOUT_S,
+        signed: bool = False,
+        wait: bool = False,
+    ) -> bytes:
+        """Send a request and return the reply; from a group, the first that comes.
+
+        Args:
+            dst: Node, client or group.
+            payload: At most `Limits.payload_bytes_max` bytes.
+            timeout: Seconds for everything, waiting included.
+            signed: Sign and route it even where a direct connection would do.
+            wait: Wait until we are connected instead of raising.
+
+        Raises:
+            NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
+            RequestTimedOut: no reply came in time.
+            HandlerFailed: the handler at the far end raised.
+            Unroutable: nobody has, or is responsible for, the destination.
+            UsageError: a wrong destination, payload or timeout.
+        """
+        body = checked_payload(payload, self.config.limits)
+        destination = checked_destination(dst)
+        if not 0 < timeout < float("inf"):
+            raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready(destination, wait)
+                reference, reply = self._outbox.expect()
+                try:
+                    limit = max(1, int(timeout * SECOND))
+                    self._submit(
+                        reference,
+                        MessageKind.REQUEST,
+                        destination,
+                        body,
+                        signed=signed,
+                        timeout_ns=limit,
+                    )
+                    return await reply
+                finally:
+                    self._outbox.forget(reference)
+        except RequestTimedOut:
+            raise
+        except TimeoutError:
+            raise RequestTimedOut(f"no reply within {timeout} s") from None
+
+    async def _ready(self, dst: Address, wait: bool) -> None:
+        self._serving()
+        if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
+            if not wait:
+                raise NotConnected(f"we are {self.state}, not connected; wait or use wait=True")
+            await self.wait_for(Phase.CONNECTED)
+        for token in ways_out(self._running(), dst):
+            await self._serving().room(token)
+
+    def _is_alone_and_named(self) -> bool:
+        """A founder that is all of its network may send to itself and to groups."""
+        return not self._client and self.state.detail is Detail.RELOCATED and self.name is not None
+
+    def _submit(
+        self,
+        reference: int,
+        kind: MessageKind,
+        dst: Address,
+        payload: bytes,
+        *,
+        signed: bool = False,
+        timeout_ns: int = 0,
+        id: bytes = b"",
+        failed: bool = False,
+    ) -> None:
+        self._serving().submit(
+            Submitted(reference, kind, dst, payload, id, failed, timeout_ns, signed)
+        )
+
+    def _answer(self, request: Message, payload: bytes, failed: bool) -> None:
+        """Send the reply to a request; one that has become impossible is counted."""
+        if self._is_over():
+            self._counters["reply.too_late"] += 1
+            return
+        limit = self.config.limits.payload_bytes_max
+        if len(payload) > limit:
+            self._counters["reply.too_large"] += 1
+            payload, failed = f"reply of {len(payload)} bytes exceeds {limit}".encode(), True
+        reference = self._outbox.next_reference()
+        self._submit(
+            reference, MessageKind.REPLY, request.source, payload, id=request.id, failed=failed
+        )
+
+    # -- what the host tells
+
+    def _on_event(self, event: Event) -> None:
+        self._watch.tell(event)
+        if isinstance(event, StateChanged | Terminated):
+            self._watch.look(self.state)
+        if self._talk is not None and self._host is not None:
+            log_event(self._talk, event, self._host.now())
+        empty = (RoundOutcome.NO_CONTACTS, RoundOutcome.NO_ANSWER)
+        if isinstance(event, BootstrapFinished) and event.outcome in empty:
+            self._discover()
+
+    def _may_log(self, peer: bytes) -> bool:
+        if self._talk is None or self._host is None:
+            return True
+        return self._talk.allows(peer, self._host.now())
+
+    def _hold(self, hold: bool) -> None:
+        if self._host is None or self._is_over():
+            return
+        if hold:
+            self._host.pause_reading()
+        else:
+            self._host.resume_reading()
+
+    def _discover(self) -> None:
+        discover = self.config.discover
+        if discover is None or self._discovery is not None or self._ending is not None:
+            return
+        self._discovery = asyncio.get_running_loop().create_task(self._ask(discover))
+
+    async def _ask(self, discover: Callable[[], Awaitable[Iterable[str]]]) -> None:
+        try:
+            async with asyncio.timeout(DISCOVER_TIMEOUT_S):
+                found = list(await discover())
+            self.add_contacts(found[: self.config.limits.contacts_max])
+        except Exception:
+            self._counters["discover.failed"] += 1
+            logging.getLogger("routing").exception("the discovery of contacts failed")
+        finally:
+            self._discovery = None
+
+    # -- inside
+
+    def _is_over(self) -> bool:
+        return self._ending is not None
+
+    def _running(self) -> Core:
+        if self._core is None:
+            raise UsageError(f"this {type(self).__name__} is not started; use `async with`")
+        return self._core
+
+    def _serving(self) -> PatientHost:
+        self._running()
+        if self._host is None or self._is_over():
+            raise NotConnected("we have stopped")
+        return self._host
+
+    def __repr__(self) -> str:
+        own = "not started" if self._core is None else str(self.name or self.key[:4].hex())
+        return f"{type(self).__name__}({own}, {self.state})"

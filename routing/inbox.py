@@ -1,0 +1,232 @@
+"""What has come for the application and waits for its handlers; bounded in bytes, never dropped.
+
+The inbox knows messages, handlers and a bound. It sends nothing: replies leave by `answer`, and
+reading is stopped and resumed by `hold`, both given by its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, TypeAlias
+
+from routing.errors import UsageError
+from routing.events import Message
+from routing.names import short
+
+__all__ = ["Inbox", "MessagesHandler", "RequestHandler"]
+
+MessagesHandler: TypeAlias = Callable[[list[Message]], Awaitable[None] | None]
+"""Takes the messages that have come since it was last called, oldest first."""
+
+RequestHandler: TypeAlias = Callable[[Message], Awaitable[bytes] | bytes]
+"""Takes one request and returns the reply."""
+
+Answer: TypeAlias = Callable[[Message, bytes, bool], None]
+"""(request, payload, failed) -> sends the reply."""
+
+MESSAGE_OVERHEAD: Final = 512
+"""Bytes that a queued message costs besides its payload; empty messages are bounded too."""
+
+REQUESTS_AT_ONCE: Final = 64
+"""Handlers of requests that run side by side; the others wait in the inbox."""
+
+REASON_MAX: Final = 128
+"""Characters of a handler's failure that the requester is told: the kind of exception only."""
+
+log = logging.getLogger("routing")
+
+
+class Inbox:
+    """Messages and requests between their arrival and the end of their handlers.
+
+    Args:
+        bytes_max: Above it `hold(True)` asks the owner to stop reading; below half of it
+            `hold(False)` lets it go on. What was on its way still comes in.
+        answer: Sends a reply.
+        may_log: Tells whether a line about the peer of a key may be written now.
+        counters: Where failures and refusals are counted.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_bytes_max",
+        "_closed",
+        "_counters",
+        "_hold",
+        "_may_log",
+        "_messages",
+        "_on_messages",
+        "_on_request",
+        "_reader",
+        "_requests",
+        "_running",
+        "held",
+        "queued",
+    )
+
+    def __init__(
+        self,
+        bytes_max: int,
+        *,
+        answer: Answer,
+        hold: Callable[[bool], None],
+        may_log: Callable[[bytes], bool],
+        counters: Counter[str],
+    ) -> None:
+        self._bytes_max = bytes_max
+        self._answer = answer
+        self._hold = hold
+        self._may_log = may_log
+        self._counters = counters
+        self._on_messages: MessagesHandler | None = None
+        self._on_request: RequestHandler | None = None
+        self._messages: deque[Message] = deque()
+        self._requests: deque[Message] = deque()
+        self._reader: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.held = False
+        self.queued = 0
+        """Bytes that wait or are being handled."""
+
+    def on_messages(self, handler: MessagesHandler) -> None:
+        """Set the handler of messages; a second one replaces the first."""
+        _check(handler, "on_messages")
+        self._on_messages = handler
+
+    def on_request(self, handler: RequestHandler) -> None:
+        """Set the handler of requests; a second one replaces the first."""
+        _check(handler, "on_request")
+        self._on_request = handler
+
+    def put(self, message: Message) -> None:
+        """Take in one message; without a handler for it, it is counted and answered, not kept."""
+        if self._closed:
+            self._counters["inbox.closed"] += 1
+        elif message.request:
+            self._put_request(message)
+        elif self._on_messages is None:
+            self._counters["inbox.no_handler"] += 1
+        else:
+            self._charge(_cost(message))
+            self._messages.append(message)
+            if self._reader is None:
+                self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    async def close(self, spare: Collection[asyncio.Task[Any] | None] = ()) -> None:
+        """Cancel the handlers that run and forget what waits; both are counted.
+
+        Args:
+            spare: Tasks that wait for this very end: a handler may close its own node.
+        """
+        self._closed = True
+        tasks = [*self._running, *([self._reader] if self._reader is not None else [])]
+        self._counters["inbox.left"] += len(self._messages) + len(self._requests) + len(tasks)
+        self._messages.clear()
+        self._requests.clear()
+        others = [task for task in tasks if task not in spare]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self.queued = 0
+
+    # -- messages
+
+    async def _read(self) -> None:
+        try:
+            while self._messages:
+                batch = list(self._messages)
+                self._messages.clear()
+                try:
+                    await self._hand_over(batch)
+                finally:
+                    self._charge(-sum(map(_cost, batch)))
+        finally:
+            self._reader = None
+
+    async def _hand_over(self, batch: list[Message]) -> None:
+        assert self._on_messages is not None, "messages are queued for a handler only"
+        try:
+            result = self._on_messages(batch)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            self._counters["handler.failed"] += 1
+            if self._may_log(batch[0].key):
+                log.exception("handler of messages failed on %d messages", len(batch))
+
+    # -- requests
+
+    def _put_request(self, request: Message) -> None:
+        if self._on_request is None:
+            self._counters["inbox.no_handler"] += 1
+            self._answer(request, b"no handler for requests", True)
+            return
+        self._charge(_cost(request))
+        if len(self._running) < REQUESTS_AT_ONCE:
+            self._begin(request)
+        else:
+            self._requests.append(request)
+
+    def _begin(self, request: Message) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(request))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _serve(self, request: Message) -> None:
+        """Serve this request, then those that wait, so that a place is never left empty."""
+        serving: Message | None = request
+        while serving is not None:
+            try:
+                payload, failed = await self._reply_to(serving)
+            finally:
+                self._charge(-_cost(serving))
+            if not self._closed:
+                self._answer(serving, payload, failed)
+            serving = self._requests.popleft() if self._requests else None
+
+    async def _reply_to(self, request: Message) -> tuple[bytes, bool]:
+        assert self._on_request is not None, "requests are queued for a handler only"
+        try:
+            result = self._on_request(request)
+            reply = await result if inspect.isawaitable(result) else result
+            return _reply_bytes(reply), False
+        except Exception as error:
+            self._counters["handler.failed"] += 1
+            if self._may_log(request.key):
+                log.exception("handler of requests failed on one from %s", short(request.key))
+            # Its text may hold what is nobody else's business; its kind is enough to look it up.
+            return type(error).__name__[:REASON_MAX].encode(), True
+
+    # -- the bound
+
+    def _charge(self, size: int) -> None:
+        self.queued += size
+        if self._closed:
+            return
+        if not self.held and self.queued > self._bytes_max:
+            self.held = True
+            self._counters["inbox.held"] += 1
+            self._hold(True)
+        elif self.held and self.queued <= self._bytes_max // 2:
+            self.held = False
+            self._hold(False)
+
+
+def _cost(message: Message) -> int:
+    return len(message.payload) + MESSAGE_OVERHEAD
+
+
+def _check(handler: object, where: str) -> None:
+    if not callable(handler):
+        raise UsageError(f"{where}({handler!r}) must be given a function")
+
+
+def _reply_bytes(reply: object) -> bytes:
+    if not isinstance(reply, bytes | bytearray | memoryview):
+        raise TypeError(f"a handler of requests must return bytes, not {type(reply).__name__}")
+    return bytes(reply)

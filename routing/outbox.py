@@ -1,0 +1,152 @@
+"""Requests that wait for their replies, and messages whose fate is known at once; no sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from routing.errors import (
+    HandlerFailed,
+    NotConnected,
+    RequestTimedOut,
+    RoutingError,
+    Unroutable,
+    UsageError,
+)
+from routing.limits import NAME_BYTES, Limits
+from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress
+
+__all__ = ["Outbox", "checked_destination", "checked_payload", "failure"]
+
+log = logging.getLogger("routing")
+
+
+class Outbox:
+    """What we wait for, by the reference the core hands back."""
+
+    __slots__ = ("_closed", "_counters", "_expected", "_latest", "_refused", "_sending")
+
+    def __init__(self, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._expected: dict[int, asyncio.Future[bytes]] = {}
+        self._latest = 0
+        self._sending = 0
+        self._refused: str | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Return how many requests wait."""
+        return len(self._expected)
+
+    def next_reference(self) -> int:
+        """Return a number that was not used before."""
+        self._latest += 1
+        return self._latest
+
+    def expect(self) -> tuple[int, asyncio.Future[bytes]]:
+        """Return the reference of a request to be sent and the future of its reply."""
+        if self._closed:
+            raise NotConnected("we have stopped")
+        reference = self.next_reference()
+        self._expected[reference] = asyncio.get_running_loop().create_future()
+        return reference, self._expected[reference]
+
+    def forget(self, reference: int) -> None:
+        """Nobody waits for this reply any longer; a late one is counted."""
+        self._expected.pop(reference, None)
+
+    @contextmanager
+    def sending(self) -> Iterator[int]:
+        """Give the reference of a message; a refusal told before the end of the block is raised."""
+        reference = self._sending = self.next_reference()
+        self._refused = None
+        yield reference
+        self._sending = 0
+        if self._refused is not None:
+            raise failure(self._refused)
+
+    def answered(self, reference: int, payload: bytes) -> None:
+        """A reply has come."""
+        reply = self._expected.get(reference)
+        if reply is None or reply.done():
+            self._counters["reply.late"] += 1
+        else:
+            reply.set_result(payload)
+
+    def failed(self, reference: int, reason: str) -> None:
+        """A request or a message has come to nothing."""
+        reply = self._expected.get(reference)
+        if reply is not None and not reply.done():
+            reply.set_exception(failure(reason))
+        elif reference == self._sending:
+            self._refused = reason
+        else:
+            self._counters["undeliverable"] += 1
+            log.info("a message could not be delivered: %s", reason)
+
+    def close(self) -> None:
+        """Fail whatever still waits."""
+        self._closed = True
+        for reply in self._expected.values():
+            if not reply.done():
+                reply.set_exception(NotConnected("we have stopped"))
+
+
+def failure(reason: str) -> RoutingError:
+    """Return the exception for a reason of the core; its first words are stable."""
+    kind, _, text = reason.partition(":")
+    match kind:
+        case "timed out":
+            return RequestTimedOut("no reply within the time allowed")
+        case "unroutable":
+            return Unroutable(text.strip() or reason)
+        case "not connected":
+            return NotConnected(text.strip() or "we are not connected; wait or use wait=True")
+        case "stopped":
+            return NotConnected("we have stopped")
+        case "handler failed":
+            return HandlerFailed(f"the handler at the far end raised {text.strip() or 'an error'}")
+    return RoutingError(reason)
+
+
+def checked_destination(dst: object) -> Address:
+    """Return the destination.
+
+    Raises:
+        UsageError: it is no address, or one of its names or keys has not 32 bytes.
+    """
+    # A `Name` is bytes to us and no bytes to the encoder: plain ones go out.
+    match dst:
+        case NodeAddress(name=name):
+            return NodeAddress(_plain(dst, name))
+        case GroupAddress(name=name):
+            return GroupAddress(_plain(dst, name))
+        case ClientAddress(proxy=proxy, key=key):
+            return ClientAddress(_plain(dst, proxy), _plain(dst, key))
+    raise UsageError(f"destination {dst!r} must be a NodeAddress, ClientAddress or GroupAddress")
+
+
+def _plain(dst: object, name: object) -> bytes:
+    if not isinstance(name, bytes) or len(name) != NAME_BYTES:
+        raise UsageError(f"destination {dst!r} must hold names of {NAME_BYTES} bytes")
+    return bytes(name)
+
+
+def checked_payload(payload: object, limits: Limits) -> bytes:
+    """Return the payload as bytes.
+
+    Raises:
+        UsageError: it is not bytes, or larger than `payload_bytes_max`.
+    """
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise UsageError(f"payload of type {type(payload).__name__} must be bytes")
+    size = memoryview(payload).nbytes
+    if size > limits.payload_bytes_max:
+        raise UsageError(
+            f"payload of {size} bytes exceeds payload_bytes_max={limits.payload_bytes_max}; "
+            "split it"
+        )
+    return bytes(payload)

@@ -1,0 +1,98 @@
+"""A host whose senders can wait until the way out is free; it changes nothing else of the host.
+
+`Host` closes a connection that has too much queued. Callers of `Node.send` are held up before that
+happens: `room` returns when the connection a message will take has less than half of its bound
+waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from routing.errors import NotConnected
+from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress, ViaAddress
+from routing.service.connection import Line
+from routing.service.host import Host
+from routing.state import LinkRole, Token
+
+if TYPE_CHECKING:
+    from routing.core import Core
+
+__all__ = ["PatientHost", "ways_out"]
+
+
+class PatientHost(Host):
+    """A `Host` that tells when a connection takes bytes again."""
+
+    _blocked: dict[int, list[asyncio.Future[None]]] | None = None
+    """Serial of a line whose kernel takes no more -> who waits for it."""
+
+    async def room(self, token: Token | None) -> None:
+        """Return when the line of a token has room; at once if there is none such.
+
+        Raises:
+            NotConnected: the line was closed while we waited.
+        """
+        while token is not None:
+            line: Line | None = self.tokens.get(token)
+            if line is None or line.queued <= self.limits.write_bytes_max // 2:
+                return
+            waiting = (self._blocked or {}).get(line.serial)
+            if waiting is None:
+                # Not the kernel holds it up but this very tick: the host flushes after us.
+                line.flush()
+                await asyncio.sleep(0)
+                continue
+            waiter = asyncio.get_running_loop().create_future()
+            waiting.append(waiter)
+            await waiter
+            if self.tokens.get(token) is None:
+                raise NotConnected("the connection was closed while the message waited for room")
+
+    def cut(self) -> None:
+        """Close every socket at once; no far end is told why."""
+        for line in list(self._lines.values()):
+            line.abort()
+
+    def on_paused(self, line: Line, paused: bool) -> None:
+        """See `Owner.on_paused`."""
+        super().on_paused(line, paused)
+        if paused:
+            blocked = self._blocked = self._blocked if self._blocked is not None else {}
+            blocked.setdefault(line.serial, [])
+        else:
+            self._release_waiters(line)
+
+    def on_gone(self, line: Line) -> None:
+        """See `Owner.on_gone`."""
+        super().on_gone(line)
+        self._release_waiters(line)
+
+    def _release_waiters(self, line: Line) -> None:
+        for waiter in (self._blocked or {}).pop(line.serial, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def ways_out(core: Core, destination: Address) -> list[Token]:
+    """Return the tokens of the connections on which a message to `destination` will leave.
+
+    Empty if it is for ourselves alone, or nobody is connected; the core will say so.
+    """
+    match destination:
+        case NodeAddress(name=target) | GroupAddress(name=target) | ViaAddress(hop=target):
+            pass
+        case ClientAddress(proxy=target, key=key):
+            hanging = [link for link in core.links_of(LinkRole.CLIENT) if link.key == key]
+            if target == core.name and hanging:
+                return [hanging[0].token]
+    if not len(core.table):
+        proxy = core.bootstrapping.proxy()
+        return [] if proxy is None else [proxy.token]
+    names = [target if target in core.table else core.table.next_hop(target)]
+    if names == [None] and isinstance(destination, GroupAddress):
+        # We are the first of the group and send its members their copies ourselves.
+        names = [*core.table.group(target, including_self=False)]
+    tokens = [core.table.token(name) for name in names if name is not None]
+    return [Token(token) for token in tokens if token is not None]

@@ -1,0 +1,117 @@
+"""Every request is answered or fails for a reason one can catch; wrong arguments are refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from routing.errors import (
+    HandlerFailed,
+    NotConnected,
+    RequestTimedOut,
+    RoutingError,
+    Unroutable,
+    UsageError,
+)
+from routing.limits import Limits
+from routing.messages import ClientAddress, GroupAddress, NodeAddress
+from routing.outbox import Outbox, checked_destination, checked_payload, failure
+
+__all__: list[str] = []
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("timed out", RequestTimedOut),
+        ("unroutable: nobody has this name", Unroutable),
+        ("not connected: no way out", NotConnected),
+        ("not connected", NotConnected),
+        ("stopped", NotConnected),
+        ("handler failed: LookupError", HandlerFailed),
+        ("busy: too many requests under way", RoutingError),
+    ],
+)
+def test_reason_becomes_an_exception(reason: str, kind: type[RoutingError]) -> None:
+    error = failure(reason)
+    assert type(error) is kind
+    assert reason.partition(": ")[2] in str(error)
+
+
+def test_reply_reaches_whoever_waits_for_it() -> None:
+    async def body() -> None:
+        outbox = Outbox(Counter())
+        first, second = outbox.expect(), outbox.expect()
+        outbox.answered(second[0], b"two")
+        outbox.failed(first[0], "handler failed: LookupError")
+        assert await second[1] == b"two"
+        with pytest.raises(HandlerFailed, match="LookupError"):
+            await first[1]
+
+    asyncio.run(body())
+
+
+def test_late_reply_and_late_failure_are_counted() -> None:
+    async def body() -> None:
+        counters: Counter[str] = Counter()
+        outbox = Outbox(counters)
+        reference, _ = outbox.expect()
+        outbox.forget(reference)
+        outbox.answered(reference, b"")
+        outbox.failed(reference, "unroutable")
+        assert counters == {"reply.late": 1, "undeliverable": 1}
+        assert len(outbox) == 0
+
+    asyncio.run(body())
+
+
+def test_close_fails_who_waits_and_who_comes_later() -> None:
+    async def body() -> None:
+        outbox = Outbox(Counter())
+        _, reply = outbox.expect()
+        outbox.close()
+        with pytest.raises(NotConnected):
+            await reply
+        with pytest.raises(NotConnected):
+            outbox.expect()
+
+    asyncio.run(body())
+
+
+def test_refusal_of_a_message_is_raised_where_it_is_sent() -> None:
+    outbox = Outbox(Counter())
+    with pytest.raises(NotConnected), outbox.sending() as reference:
+        outbox.failed(reference, "not connected")
+    with outbox.sending():
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        b"n" * 32,
+        "name",
+        NodeAddress(b"short"),
+        GroupAddress(b"n" * 33),
+        ClientAddress(b"n" * 32, b"k"),
+        NodeAddress("n" * 32),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_destination_is_refused(wrong: Any) -> None:
+    with pytest.raises(UsageError, match="destination"):
+        checked_destination(wrong)
+
+
+def test_payload_is_taken_up_to_the_limit() -> None:
+    limits = Limits.local()
+    size = limits.payload_bytes_max
+    assert checked_payload(bytearray(size), limits) == bytes(size)
+    assert checked_payload(memoryview(b"abc"), limits) == b"abc"
+    with pytest.raises(UsageError, match="payload_bytes_max"):
+        checked_payload(bytes(size + 1), limits)
+    with pytest.raises(UsageError, match="must be bytes"):
+        checked_payload("text", limits)

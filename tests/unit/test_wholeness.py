@@ -1,0 +1,125 @@
+"""A network is called whole exactly when it is; mail lost, doubled or astray is seen."""
+
+from __future__ import annotations
+
+import itertools
+from hashlib import sha256
+
+import pytest
+
+from routing.limits import GROUP_SIZE
+from routing.mail import Mail
+from routing.names import bucket_index, nearest
+from routing.wholeness import pairs_of, why_not_whole
+
+__all__: list[str] = []
+
+
+def names_of(count: int) -> list[bytes]:
+    return [sha256(bytes([number])).digest() for number in range(count)]
+
+
+def everybody_holds_all(count: int) -> dict[bytes, set[bytes]]:
+    names = names_of(count)
+    return {own: {name for name in names if name != own} for own in names}
+
+
+def cut(held: dict[bytes, set[bytes]], one: bytes, other: bytes) -> None:
+    held[one].discard(other)
+    held[other].discard(one)
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 30])
+def test_full_mesh_is_whole(count: int) -> None:
+    held = everybody_holds_all(count)
+    assert why_not_whole(held) is None
+    assert len(pairs_of(held)) == count * (count - 1) // 2
+
+
+def test_missing_neighbour_is_seen() -> None:
+    held = everybody_holds_all(30)
+    own = names_of(1)[0]
+    cut(held, own, nearest(own, held.keys() - {own}, 8)[-1])
+    assert "lacks" in str(why_not_whole(held))
+
+
+def test_missing_far_node_is_no_fault_while_its_bucket_holds_two() -> None:
+    held = everybody_holds_all(30)
+    own = names_of(1)[0]
+    far = [name for name in held if bucket_index(own, name) == 0]
+    for name in far[2:]:
+        groups = (nearest(a, held.keys() - {a}, GROUP_SIZE) for a in (own, name))
+        if name not in next(groups) and own not in next(groups):
+            cut(held, own, name)
+            break
+    else:
+        pytest.fail("the names leave nothing to cut")
+    assert why_not_whole(held) is None
+
+
+def test_empty_bucket_is_seen() -> None:
+    held = everybody_holds_all(30)
+    own = names_of(1)[0]
+    for name in held:
+        if bucket_index(own, name) == 0:
+            cut(held, own, name)
+    assert str(why_not_whole(held)).endswith("in its bucket 0")
+
+
+def test_dead_name_is_seen() -> None:
+    held = everybody_holds_all(5)
+    dead = names_of(1)[0]
+    del held[dead]
+    assert "dead" in str(why_not_whole(held))
+
+
+def test_one_sided_connection_is_seen() -> None:
+    held = everybody_holds_all(3)
+    held[names_of(1)[0]].clear()
+    assert "does not hold it" in str(why_not_whole(held))
+
+
+def posted() -> tuple[Mail, list[tuple[str, int]]]:
+    """Return mail among three nodes and one client, with who ought to get what."""
+    mail, names = Mail(), dict(enumerate(names_of(3)))
+    expected = [
+        (letter.id, next(index for index, name in names.items() if name.hex() == letter.name))
+        for sender in names
+        for letter in mail.round_robin(sender, names)
+    ]
+    group = mail.to_group(0, bytes(32), names)
+    expected += [(group.id, index) for index in names]
+    asked = mail.asked(0, names)
+    expected += [(letter.id, index) for index, letter in enumerate(asked)]
+    for id, index in expected:
+        mail.arrived(index, [id])
+    mail.replied(0, [letter.id for letter in asked])
+    return mail, expected
+
+
+def test_mail_that_all_arrived_once_is_complete() -> None:
+    mail, expected = posted()
+    assert mail.sent == 6 + 3 + 3 + 3 == len(expected) + 3
+    assert mail.complete
+
+
+@pytest.mark.parametrize("kind", ["twice", "astray"])
+def test_mail_too_much_is_seen(kind: str) -> None:
+    mail, expected = posted()
+    id, receiver = expected[0]
+    mail.arrived(receiver if kind == "twice" else 99, [id])
+    assert mail.delivered == mail.sent - 1
+    assert id in mail.trouble()
+
+
+def test_missing_mail_is_seen() -> None:
+    mail, names = Mail(), dict(enumerate(names_of(3)))
+    letters = list(itertools.chain(*(mail.round_robin(sender, names) for sender in names)))
+    assert (mail.sent, mail.delivered, mail.complete) == (6, 0, False)
+    assert all(letter.id in {"0-1", "0-2", "1-0", "1-2", "2-0", "2-1"} for letter in letters)
+
+
+def test_group_of_a_large_network_has_eight_receivers() -> None:
+    mail, names = Mail(), dict(enumerate(names_of(20)))
+    mail.to_group(0, bytes(32), names)
+    assert mail.sent == GROUP_SIZE
