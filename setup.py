@@ -22,6 +22,7 @@ NAMES = (
     "_shelf",
     "_frames",
     "_tokens",
+    "_xor",
 )
 
 

@@ -27,27 +27,30 @@ class Addresses:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.advertised: list[str] = []
-        self.wildcard_ports: list[int] = []
+        self.wildcards: list[str] = []
 
     @property
     def listens(self) -> bool:
         """Tell whether anybody could dial us at all."""
-        return bool(self.advertised or self.wildcard_ports)
+        return bool(self.advertised or self.wildcards)
 
     def own(self, link: Link) -> list[Endpoint]:
         """Return where we are, for the endpoint policy; a client by the connection it is on."""
         if self.advertised:
             return [parse(endpoint) for endpoint in self.advertised]
-        return [Endpoint(host_of(link.connection.local), 1)]
+        try:
+            return [Endpoint(host_of(link.connection.local), 1)]
+        except UsageError:
+            return []
 
     def on_listening(self, endpoints: list[str]) -> None:
         """The host has bound these."""
         self.advertised = []
-        self.wildcard_ports = []
+        self.wildcards = []
         for text in endpoints:
             endpoint = parse(text)
             if endpoint.host in UNSPECIFIED:
-                self.wildcard_ports.append(endpoint.port)
+                self.wildcards.append(str(endpoint))
             else:
                 self._advertise(str(endpoint))
 
@@ -60,16 +63,20 @@ class Addresses:
         self._learn(host)
 
     def _learn(self, host: str) -> None:
-        for port in self.wildcard_ports:
+        for wildcard in map(parse, self.wildcards):
             try:
-                endpoint = Endpoint(host, port)
+                endpoint = Endpoint(host, wildcard.port)
             except UsageError:
                 self.core.count("address.unusable")
                 return
-            if not endpoint.is_special:
+            # A wildcard of one family says nothing of the other.
+            same_family = (":" in endpoint.host) is (":" in wildcard.host)
+            if same_family and not endpoint.is_special:
                 self._advertise(str(endpoint))
 
     def _advertise(self, endpoint: str) -> None:
         if endpoint not in self.advertised:
             limit = self.core.limits.endpoints_max
             self.advertised = [*self.advertised, endpoint][:limit]
+            # A contact that is ourselves would be ready for ever and never be dialled.
+            self.core.book.mark_self(parse(endpoint))

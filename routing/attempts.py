@@ -228,7 +228,12 @@ class Attempts:
                 core.close(link, CloseCode.EXPIRED)
         for connection, _ in self.unknown.expire(now=now):
             link = core.links.get(connection.token)
-            if link is not None and link.role is LinkRole.UNKNOWN:
+            if link is None or link.role is not LinkRole.UNKNOWN:
+                continue
+            if now < link.since + core.limits.hello_deadline_ns:
+                core.count("unknown.evicted")
+                core.close(link, CloseCode.FULL, "too many that have not said Hello")
+            else:
                 core.count("unknown.expired")
                 core.close(link, CloseCode.BAD_HELLO, "no Hello in time")
 

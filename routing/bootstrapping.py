@@ -109,14 +109,23 @@ class Bootstrapping:
             except UsageError:
                 core.count("contact.unparsable")
                 continue
-            if str(endpoint) not in self.configured:
-                self.configured.append(str(endpoint))
-            core.book.configure(endpoint)
+            if not self._configure(str(endpoint)):
+                core.count("contact.too_many")
+                continue
             core.feelers.hint(str(endpoint))
         if not self.begun or core.detail is not Detail.DISCONNECTED:
             return
         if self.round is None:
             core.alarm("round", b"", 1)
+
+    def _configure(self, text: str) -> bool:
+        if text in self.configured:
+            return True
+        if len(self.configured) >= self.core.limits.contacts_max:
+            return False
+        self.configured.append(text)
+        self.core.book.configure(parse(text))
+        return True
 
     def on_round_due(self, _subject: bytes) -> None:
         """Alarm: the pause between two rounds is over."""
@@ -129,7 +138,8 @@ class Bootstrapping:
         contacts = self._candidates()
         if not contacts and self.has_contacts():
             ready = core.book.next_ready(core.now)
-            core.alarm("round", b"", max(1, (ready or core.now) - core.now))
+            wait = (ready or core.now) - core.now
+            core.alarm("round", b"", max(core.limits.round_stagger_ns, wait))
             return
         self.rounds += 1
         self.round = Round(self.rounds, contacts, [], [])

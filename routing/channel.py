@@ -201,57 +201,58 @@ class Handshake:
         self._unread += arrived
         if self.channel is not None:
             return b""
+        answers: list[bytes] = []
         try:
-            return self._advance()
-        except ChannelError:
+            self._advance(answers)
+        except ChannelError as error:
             self._failed = True
             self._unread = b""
+            error.answer = b"".join(answers)
             raise
         except NoiseError as error:
             self._failed = True
             self._unread = b""
-            raise ChannelError(DialFailure.BAD_HANDSHAKE, str(error)) from None
+            raise ChannelError(DialFailure.BAD_HANDSHAKE, str(error), b"".join(answers)) from None
+        return b"".join(answers)
 
-    def _advance(self) -> bytes:
-        answer = b""
+    def _advance(self, answers: list[bytes]) -> None:
+        """Go as far as the bytes allow; what is to be written holds even if a later step fails."""
         if self._noise is None:
-            theirs = self._read_preamble()
+            theirs = self._read_preamble(answers)
             if theirs is None:
-                return b""
+                return
             if self._dialler:
-                answer = self._begin(self._ours + theirs)
+                answers.append(self._begin(self._ours + theirs))
             else:
-                answer = self._ours
                 self._begin(theirs + self._ours)
         while self.channel is None:
             message = self._next_message()
             if message is None:
-                break
-            answer += self._step(message)
-        return answer
+                return
+            answers.append(self._step(message))
 
-    def _read_preamble(self) -> bytes | None:
+    def _read_preamble(self, answers: list[bytes]) -> bytes | None:
         """Return the far end's 16 bytes once they are there and fit.
 
         An acceptor answers with its own 16 in any case, so that the dialler can tell why.
         """
-        answer = b"" if self._dialler else self._ours
         unread = self._unread
-        if not MAGIC.startswith(unread[: len(MAGIC)]):
-            raise ChannelError(
-                DialFailure.NOT_OURS, "the far end does not speak this protocol", answer
-            )
-        if len(unread) < PREAMBLE_BYTES:
+        is_ours = MAGIC.startswith(unread[: len(MAGIC)])
+        if is_ours and len(unread) < PREAMBLE_BYTES:
             return None
+        if not self._dialler:
+            answers.append(self._ours)
+        if not is_ours:
+            raise ChannelError(DialFailure.NOT_OURS, "the far end does not speak this protocol")
         theirs, self._unread = unread[:PREAMBLE_BYTES], unread[PREAMBLE_BYTES:]
         _, lowest, highest, tag = _preamble.unpack(theirs)
         self._version = min(highest, self._versions[1])
         if lowest > highest or self._version < max(lowest, self._versions[0]):
             text = f"version {lowest} to {highest} offered, {self._versions} spoken"
-            raise ChannelError(DialFailure.WRONG_VERSION, text, answer)
+            raise ChannelError(DialFailure.WRONG_VERSION, text)
         if tag != self._tag:
             text = f"network tag {tag.hex()} offered, ours is {self._tag.hex()}"
-            raise ChannelError(DialFailure.WRONG_NETWORK, text, answer)
+            raise ChannelError(DialFailure.WRONG_NETWORK, text)
         return theirs
 
     def _begin(self, prologue: bytes) -> bytes:

@@ -21,7 +21,6 @@ from routing.messages import (
     NO_ATTEMPT,
     Ack,
     Address,
-    Certificate,
     ClientAddress,
     Confirmation,
     ConnectRefused,
@@ -73,6 +72,9 @@ class Connecting:
         if core.name is None or name == core.name or name in core.table:
             return False
         if not core.attempts.may_try(name) or not core.endpoints:
+            return False
+        if core.attempts.requested_count() >= core.limits.requests_max:
+            core.count("attempt.too_many")
             return False
         if via is None and not len(core.table):
             via = core.bootstrapping.proxy()
@@ -289,7 +291,7 @@ class Connecting:
     def on_accepted(self, fact: Accepted) -> None:
         """The one handler of a new accepted connection: hold it, or close it, by the table."""
         core = self.core
-        link = Link(fact.connection, fact.key, fact.binding, LinkRole.UNKNOWN, core.now)
+        link = Link(fact.connection, fact.key, fact.binding, LinkRole.UNKNOWN, fact.accepted_at)
         core.links[link.token] = link
         if ON_CONNECT[core.client, core.detail, Direction.INBOUND] is OnConnect.CLOSE:
             core.close(link, CloseCode.STOPPING if core.stopped else CloseCode.NORMAL)
@@ -404,10 +406,3 @@ class Connecting:
             core.attempts.end(attempt, Outcome.PRIMARY_LOST, CloseCode.NORMAL)
         elif link.token == attempt.secondary:
             attempt.secondary = 0
-
-    def certificate_name(self, key: bytes, certificate: Certificate) -> bytes | None:
-        """Return the name if the certificate is valid for the key, else None."""
-        core = self.core
-        if not is_valid(key, certificate, signer=core.signer, tag=core.tag):
-            return None
-        return certified_name(key, certificate)

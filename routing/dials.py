@@ -82,10 +82,6 @@ class Dials:
                 flight.cancelled = True
                 self.core.act(do.CancelDial(dial))
 
-    def active(self, purpose: Purpose, owner: bytes) -> bool:
-        """Tell whether a dial of this purpose and owner is in flight or planned."""
-        return _plan_key(purpose, owner) in self.plans
-
     def on_stop(self) -> None:
         """Call everything off."""
         self.plans.clear()

@@ -56,6 +56,9 @@ class Limits:
     # -- attempts
     attempts_max: int = 4_096
     """Attempts, expected and unknown connections, each."""
+    requests_max: int = 64
+    """Attempts of our own under way: a close group and two of every bucket are fewer, and nobody
+    makes us ask for more by inventing names."""
     responder_attempt_ns: int = 30 * SECOND
     """T_B: a dial of 15 s, its answer and a route of some seconds, twice."""
     requester_slack_ns: int = 5 * SECOND

@@ -91,8 +91,10 @@ class Membership:
         group = nearest(own, [*core.table.close_group(), *strangers], GROUP_SIZE)
         pending: dict[int, int] = {}
         for attempt in core.attempts.live():
-            bucket = bucket_index(own, attempt.name)
-            pending[bucket] = pending.get(bucket, 0) + 1
+            # One that had to be sent again may be to a dead name and holds no place.
+            if attempt.expected or attempt.sendings <= 1:
+                bucket = bucket_index(own, attempt.name)
+                pending[bucket] = pending.get(bucket, 0) + 1
         started = 0
         for name in nearest(own, strangers, len(strangers)):
             bucket = bucket_index(own, name)

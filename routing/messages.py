@@ -139,26 +139,26 @@ class MessageKind(IntEnum):
 # -- addresses
 
 
-class NodeAddress(Struct, frozen=True, array_like=True, tag=1):
+class NodeAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
     """Exactly the node of this name."""
 
     name: Bytes32
 
 
-class ClientAddress(Struct, frozen=True, array_like=True, tag=2):
+class ClientAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
     """Whoever holds `key` and hangs on the node named `proxy`."""
 
     proxy: Bytes32
     key: Bytes32
 
 
-class GroupAddress(Struct, frozen=True, array_like=True, tag=3):
+class GroupAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
     """The nodes nearest to this name."""
 
     name: Bytes32
 
 
-class ViaAddress(Struct, frozen=True, array_like=True, tag=4):
+class ViaAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
     """The node `name`, which only its neighbour `hop` can be relied on to know yet."""
 
     hop: Bytes32
@@ -170,7 +170,7 @@ Address = NodeAddress | ClientAddress | GroupAddress | ViaAddress
 # -- names
 
 
-class Vote(Struct, frozen=True, array_like=True):
+class Vote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One member's signature over (key, n1, n2, size of its group)."""
 
     key: Bytes32
@@ -178,7 +178,7 @@ class Vote(Struct, frozen=True, array_like=True):
     signature: Bytes64
 
 
-class Certificate(Struct, frozen=True, array_like=True):
+class Certificate(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """How a key came by its name: name = SHA-256(prefix | client name | n1 | n2).
 
     A founder has n1 = n2 = its own client name and no votes.
@@ -192,7 +192,7 @@ class Certificate(Struct, frozen=True, array_like=True):
 # -- frames of attempts and bootstrapping
 
 
-class Hello(Struct, frozen=True, array_like=True):
+class Hello(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The first frame on a dialled connection; the signature is over `hello_body`."""
 
     role: HelloRole
@@ -207,33 +207,33 @@ class Hello(Struct, frozen=True, array_like=True):
     signature: Bytes64
 
 
-class Ack(Struct, frozen=True, array_like=True):
+class Ack(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Requester to responder on the primary: this is my connection, of this attempt."""
 
     attempt: Bytes16
 
 
-class Confirmation(Struct, frozen=True, array_like=True):
+class Confirmation(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Responder to requester on the primary: both directions are proved."""
 
     attempt: Bytes16
     one_way: bool
 
 
-class SecondaryFailed(Struct, frozen=True, array_like=True):
+class SecondaryFailed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Requester to responder on the primary: you cannot be dialled from here."""
 
     attempt: Bytes16
 
 
-class Admit(Struct, frozen=True, array_like=True):
+class Admit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A proxy takes the dialler: `name` is the proxy's, `observed` the dialler's IP as seen."""
 
     name: Bytes32
     observed: EndpointText
 
 
-class Refuse(Struct, frozen=True, array_like=True):
+class Refuse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A proxy does not take the dialler and knows these others."""
 
     reason: Byte
@@ -241,20 +241,20 @@ class Refuse(Struct, frozen=True, array_like=True):
     contacts: Endpoints
 
 
-class Ping(Struct, frozen=True, array_like=True):
+class Ping(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Answered at once by a PONG with the same nonce."""
 
     nonce: Bytes8
 
 
-class Close(Struct, frozen=True, array_like=True):
+class Close(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The last frame of a channel."""
 
     code: Word
     text: Text
 
 
-class Neighbours(Struct, frozen=True, array_like=True):
+class Neighbours(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """To a neighbour: the names nearest to `target` that the sender holds, nearest first.
 
     With `names` empty and a digest it says: unchanged since the list of that digest.
@@ -265,13 +265,13 @@ class Neighbours(Struct, frozen=True, array_like=True):
     names: Names
 
 
-class Contacts(Struct, frozen=True, array_like=True):
+class Contacts(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """To a table entry: endpoints of a peer won on the other side of what was a partition."""
 
     endpoints: Endpoints
 
 
-class Direct(Struct, frozen=True, array_like=True):
+class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An application's message between the two ends of one connection, proved by the channel."""
 
     kind: MessageKind
@@ -282,7 +282,7 @@ class Direct(Struct, frozen=True, array_like=True):
 # -- routed messages
 
 
-class Signed(Struct, frozen=True, array_like=True):
+class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The part of an envelope that its source signs."""
 
     id: Bytes16
@@ -296,7 +296,7 @@ class Signed(Struct, frozen=True, array_like=True):
     body: bytes
 
 
-class Envelope(Struct, frozen=True, array_like=True):
+class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A routed message as it travels; hops and route are changed on the way, hence unsigned."""
 
     hops: Byte
@@ -305,7 +305,7 @@ class Envelope(Struct, frozen=True, array_like=True):
     signature: Bytes64
 
 
-class ConnectRequest(Struct, frozen=True, array_like=True):
+class ConnectRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """I want to be connected with `target` both ways."""
 
     attempt: Bytes16
@@ -319,7 +319,7 @@ class ConnectRequest(Struct, frozen=True, array_like=True):
     relaxed: bool
 
 
-class ConnectResponse(Struct, frozen=True, array_like=True):
+class ConnectResponse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """I am dialling you; here is where to dial me."""
 
     attempt: Bytes16
@@ -331,14 +331,14 @@ class ConnectResponse(Struct, frozen=True, array_like=True):
     relaxed: bool
 
 
-class ConnectRefused(Struct, frozen=True, array_like=True):
+class ConnectRefused(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """No, for a reason that was known before any dial."""
 
     attempt: Bytes16
     reason: Byte
 
 
-class RequestName(Struct, frozen=True, array_like=True):
+class RequestName(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Give the key of this message a name, or confirm the one it holds."""
 
     reply_to: Address
@@ -347,7 +347,7 @@ class RequestName(Struct, frozen=True, array_like=True):
     """From the second asking on: the two names nearest to the client name that any vote named."""
 
 
-class NameVote(Struct, frozen=True, array_like=True):
+class NameVote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One member's vote for (n1, n2)."""
 
     n1: Bytes32
@@ -356,7 +356,7 @@ class NameVote(Struct, frozen=True, array_like=True):
     signature: Bytes64
 
 
-class FindGroup(Struct, frozen=True, array_like=True):
+class FindGroup(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Who is nearest to `target`, leaving `asker` out?"""
 
     target: Bytes32
@@ -364,20 +364,20 @@ class FindGroup(Struct, frozen=True, array_like=True):
     reply_to: Address
 
 
-class GroupIs(Struct, frozen=True, array_like=True):
+class GroupIs(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The answerer and up to 15 names it holds consolidated, nearest to `target` first."""
 
     target: Bytes32
     names: Names
 
 
-class Unroutable(Struct, frozen=True, array_like=True):
+class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The message `id` ended at a node that is not its destination and knows none nearer."""
 
     id: Bytes16
 
 
-class Reply(Struct, frozen=True, array_like=True):
+class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The answer to the request `id`; with `failed` the payload is a reason in words."""
 
     id: Bytes16

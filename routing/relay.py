@@ -11,7 +11,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from routing._filter import MessageFilter
-from routing.errors import CloseCode
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
 from routing.messages import (
@@ -303,6 +302,8 @@ class Relay:
                     return self._hanger(destination.key)
                 target = destination.proxy
         hop = table.next_hop(target, exclude)
+        if hop is None and isinstance(destination, ViaAddress) and destination.name in table:
+            hop = destination.name
         return None if hop is None else core.link_to(hop)
 
     def _hanger(self, key: bytes) -> Link | None:
@@ -367,10 +368,6 @@ class Relay:
                 return source.key == signed.key
             case _:
                 return False
-
-    def hang_up(self, link: Link, text: str) -> None:
-        """Close a connection over which somebody sent what it must not."""
-        self.core.close(link, CloseCode.BAD_FRAME, text)
 
 
 def _may_be_copied(signed: Signed) -> bool:

@@ -48,7 +48,7 @@ class CoreMemory(Struct):
     incarnation: bytes
     filter_secret: bytes
     advertised: list[str]
-    wildcard_ports: list[int]
+    wildcards: list[str]
     certificate: Certificate | None
     table: list[tuple[bytes, bytes, int]]
     links: list[Link]
@@ -168,7 +168,7 @@ def _capture_core(core: Core) -> CoreMemory:
         incarnation=core.incarnation,
         filter_secret=core.filter_secret,
         advertised=core.addresses.advertised,
-        wildcard_ports=core.addresses.wildcard_ports,
+        wildcards=core.addresses.wildcards,
         certificate=core.certificate,
         table=[(core.links[t].name, core.links[t].key, t) for t in _tokens_by_age(core)],
         links=list(core.links.values()),
@@ -191,7 +191,7 @@ def _restore_core(core: Core, memory: CoreMemory) -> None:
     core.incarnation = memory.incarnation
     core.filter_secret = memory.filter_secret
     core.addresses.advertised = memory.advertised
-    core.addresses.wildcard_ports = memory.wildcard_ports
+    core.addresses.wildcards = memory.wildcards
     if memory.certificate is not None:
         core.take_name(memory.certificate)
     else:

@@ -75,8 +75,13 @@ FLOORS: dict[str, int] = {
     # 5: doors
     "actor": 5,
     "cli": 5,
+    "cli_network": 5,
+    "cli_node": 5,
+    "cli_table": 5,
     "config": 5,
     "crew": 5,
+    "descriptors": 5,
+    "doors": 5,
     "experiment": 5,
     "inbox": 5,
     "keeping": 5,

@@ -1,0 +1,107 @@
+"""The message filter's promises one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from routing._filter import MessageFilter
+from routing.errors import UsageError
+
+__all__: list[str] = []
+
+
+def id_of(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def test_id_is_new_once_within_the_ttl() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    assert room.insert(id_of(1), now=0)
+    assert not room.insert(id_of(1), now=9)
+    assert id_of(1) in room and room.contains(id_of(1), 9.99)
+    assert not room.contains(id_of(1), now=10)
+    assert room.insert(id_of(1), 10)
+
+
+def test_hit_does_not_extend_life() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    room.insert(id_of(1), now=0)
+    room.insert(id_of(1), now=5)
+    assert room.deadlines() == [(id_of(1), 10.0)]
+
+
+def test_oldest_is_forgotten_at_capacity_and_counted() -> None:
+    room = MessageFilter(10, capacity=3, clock=None)
+    assert [room.insert(id_of(number), now=0) for number in range(5)] == [True] * 5
+    assert (len(room), room.evicted) == (3, 2)
+    assert [id for id, _ in room.deadlines()] == [id_of(2), id_of(3), id_of(4)]
+    assert room.insert(id_of(0), now=0)
+    room._check()
+
+
+def test_capacity_one_remembers_the_last() -> None:
+    room = MessageFilter(10, capacity=1, clock=None)
+    for number in range(50):
+        assert room.insert(id_of(number), now=0) and not room.insert(id_of(number), now=0)
+        room._check()
+
+
+def test_many_ids_through_growth_and_wrapping() -> None:
+    room = MessageFilter(1_000, capacity=5_000, clock=None)
+    for number in range(20_000):
+        assert room.insert(id_of(number), now=number / 4)
+    room._check()
+    assert [id for id, _ in room.deadlines()] == [id_of(number) for number in range(16_000, 20_000)]
+    assert all(not room.insert(id_of(number)) for number in range(16_000, 20_000))
+
+
+def test_clear_forgets_ids_and_time() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    room.insert(id_of(1), now=100)
+    room.clear()
+    assert len(room) == 0 and room.insert(id_of(1), now=0)
+    assert room.deadlines() == [(id_of(1), 10.0)]
+
+
+def test_deadline_before_the_last_one_is_refused() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    assert room.insert(id_of(1), now=0, ttl=5)
+    assert room.insert(id_of(2), now=0, ttl=5)
+    with pytest.raises(UsageError, match="kept in order"):
+        room.insert(id_of(3), now=0, ttl=4)
+    assert not room.insert(id_of(2), now=0, ttl=4), "a known id needs no place"
+    room._check()
+
+
+@pytest.mark.parametrize("size", [0, 15, 17, 32])
+def test_id_of_another_size_is_refused(size: int) -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    with pytest.raises(UsageError, match=f"id of {size} bytes must have exactly 16"):
+        room.insert(bytes(size), now=0)
+
+
+def test_what_is_no_bytes_is_refused() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    for id in ("x" * 16, bytearray(16), 5):
+        with pytest.raises(TypeError, match="must be bytes"):
+            room.insert(id, now=0)  # type: ignore[arg-type]
+
+
+def test_bad_bounds_are_refused() -> None:
+    with pytest.raises(UsageError, match="capacity=0"):
+        MessageFilter(10, capacity=0)
+    with pytest.raises(TypeError, match="capacity=None"):
+        MessageFilter(10, capacity=None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="ttl=0"):
+        MessageFilter(0, capacity=1)
+
+
+def test_clock_is_read_when_no_now_is_given() -> None:
+    moments = iter([0.0, 5.0, 10.0, 10.0])
+    room = MessageFilter(10, capacity=5, clock=lambda: next(moments))
+    assert [room.insert(id_of(1)), room.insert(id_of(1)), room.insert(id_of(1))] == [
+        True,
+        False,
+        True,
+    ]
+    assert len(room) == 1
