@@ -54,6 +54,12 @@ class Addresses:
             else:
                 self._advertise(str(endpoint))
 
+    def on_listener_lost(self, endpoint: str) -> None:
+        """Nobody listens there any more: it is advertised no longer."""
+        self.core.count("listener.lost")
+        self.advertised = [each for each in self.advertised if each != endpoint]
+        self.wildcards = [each for each in self.wildcards if each != endpoint]
+
     def learn_local(self, link: Link) -> None:
         """A connection shows by which of our addresses it goes."""
         self._learn(host_of(link.connection.local))

@@ -34,10 +34,12 @@ from routing.inputs import (
     Accepted,
     BootstrapRequested,
     ContactsLearnt,
+    DescriptorsRanShort,
     DialFailed,
     Dialled,
     FrameReceived,
     Input,
+    ListenerLost,
     Listening,
     Lost,
     StopRequested,
@@ -330,6 +332,12 @@ class Core:
                 self.messaging.on_submitted(fact)
             case Listening():
                 self.addresses.on_listening(fact.endpoints)
+            case DescriptorsRanShort():
+                self.count("descriptors.short")
+                self.tell(told.DescriptorsShort(fact.used, fact.limit))
+            case ListenerLost():
+                self.addresses.on_listener_lost(fact.endpoint)
+                self.tell(told.ListenerFailed(fact.endpoint, fact.reason))
             case BootstrapRequested():
                 self.bootstrapping.begin()
             case ContactsLearnt():

@@ -18,10 +18,12 @@ __all__ = [
     "Accepted",
     "BootstrapRequested",
     "ContactsLearnt",
+    "DescriptorsRanShort",
     "DialFailed",
     "Dialled",
     "FrameReceived",
     "Input",
+    "ListenerLost",
     "Listening",
     "Lost",
     "StopRequested",
@@ -107,6 +109,25 @@ class Lost:
 
 
 @record
+class DescriptorsRanShort:
+    """Descriptors do not allow the connections configured, or nobody is accepted for now.
+
+    `used` of `limit` are taken.
+    """
+
+    used: int
+    limit: int
+
+
+@record
+class ListenerLost:
+    """A listening socket has failed; nobody can dial us there any more."""
+
+    endpoint: str
+    reason: str
+
+
+@record
 class Submitted:
     """The application wants a message sent.
 
@@ -139,6 +160,8 @@ Input = (
     | DialFailed
     | FrameReceived
     | Lost
+    | DescriptorsRanShort
+    | ListenerLost
     | Submitted
     | StopRequested
 )

@@ -16,8 +16,7 @@ from typing import Final, Protocol
 
 from routing.endpoints import Endpoint
 from routing.errors import CloseCode
-from routing.events import DescriptorsShort, Event, ListenerFailed
-from routing.inputs import Input, Lost
+from routing.inputs import DescriptorsRanShort, Input, ListenerLost, Lost
 from routing.limits import SECOND, Limits
 from routing.service.connection import Line, hand_over
 from routing.service.ledger import Ledger
@@ -59,7 +58,7 @@ class Door:
         loop: Where connections are taken over.
         wakeup: Keeps the deadlines.
         make: Returns the line for a fresh socket.
-        on_event: Tells the application.
+        submit: Hands a fact to the core: accepting pauses, a listener is lost.
     """
 
     def __init__(
@@ -69,13 +68,13 @@ class Door:
         wakeup: WakeUp,
         *,
         make: Callable[[], Line],
-        on_event: Callable[[Event], None],
+        submit: Callable[[Input], None],
     ) -> None:
         self._house = house
         self._loop = loop
         self._wakeup = wakeup
         self._make = make
-        self._on_event = on_event
+        self._submit = submit
         self._waiting = WaitingRoom(house.limits)
         self._guests: dict[int, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,7 +175,7 @@ class Door:
             self._tell_short_from = now + TELL_SHORT_NS
             used, bound = house.ledger.descriptors_used, house.ledger.descriptors_max
             log.warning("accepting pauses: %d of %d descriptors are in use", used, bound)
-            self._on_event(DescriptorsShort(used, bound))
+            self._submit(DescriptorsRanShort(used, bound))
         if house.ledger.is_full:
             house.ledger.when_free(id(self), self._listeners.resume)
         else:
@@ -185,4 +184,4 @@ class Door:
 
     def _on_failed(self, endpoint: str, reason: str) -> None:
         self._house.counters["accept.listener_failed"] += 1
-        self._on_event(ListenerFailed(endpoint, reason))
+        self._submit(ListenerLost(endpoint, reason))

@@ -18,11 +18,12 @@ from routing import actions as do
 from routing._tokens import TokenTable
 from routing.channel import Handshake
 from routing.errors import CloseCode, DialFailure, TokenTableFull
-from routing.events import DescriptorsShort, Event, Message
+from routing.events import Event, Message
 from routing.identity import Identity, verify
 from routing.inputs import (
     Accepted,
     BootstrapRequested,
+    DescriptorsRanShort,
     DialFailed,
     Dialled,
     FrameReceived,
@@ -110,7 +111,6 @@ class Host:
         self.config = config
         self.limits = config.limits
         self.counters: Counter[str] = Counter()
-        self._on_event = on_event
         self._loop = loop = asyncio.get_running_loop()
         self.clock = Clock() if ticks is None else Clock(ticks)
         self.ledger = ledger or ledger_of(
@@ -122,7 +122,7 @@ class Host:
         self.pulse = Pulse(self, self.wakeup)
         self.established_max = min(config.limits.established_max, self.ledger.descriptors_max)
         self.tokens = TokenTable(self.established_max)
-        self._door = Door(self, loop, self.wakeup, make=self._make_inbound, on_event=on_event)
+        self._door = Door(self, loop, self.wakeup, make=self._make_inbound, submit=self.submit)
         self._dialler = Dialler(
             loop, self.ledger, self.wakeup, make=self._make_outbound, failed=self._on_dial_failed
         )
@@ -178,8 +178,8 @@ class Host:
         self._door.bind(self.config.listen)
         self._started = True
         if self.established_max < self.limits.established_max:
-            self._on_event(
-                DescriptorsShort(self.ledger.descriptors_used, self.ledger.descriptors_max)
+            self.submit(
+                DescriptorsRanShort(self.ledger.descriptors_used, self.ledger.descriptors_max)
             )
         if self.config.listen:
             advertised = self.config.advertise

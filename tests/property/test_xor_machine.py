@@ -105,4 +105,4 @@ class XorMachine(RuleBasedStateMachine):
 
 
 TestXor = XorMachine.TestCase
-TestXor.settings = settings(max_examples=100, stateful_step_count=25)
+TestXor.settings = settings(max_examples=250, stateful_step_count=30)

@@ -8,12 +8,20 @@ import pytest
 
 from routing.actions import CancelDial, Close, Dial, Failed, Tell
 from routing.errors import CloseCode, DialFailure
-from routing.events import PeerDown, StateChanged, Terminated
+from routing.events import (
+    DescriptorsShort,
+    ListenerFailed,
+    PeerDown,
+    StateChanged,
+    Terminated,
+)
 from routing.inputs import (
     Accepted,
     BootstrapRequested,
     ContactsLearnt,
+    DescriptorsRanShort,
     DialFailed,
+    ListenerLost,
     Listening,
     Lost,
     StopRequested,
@@ -367,4 +375,19 @@ def test_node_that_listens_nowhere_takes_what_a_stranger_says_without_harm() -> 
     stage.start()
     wire = stage.accept(PEER)
     wire.hello(HelloRole.JOIN, endpoints=[PEER.address, "nonsense"])
+    assert stage.core.endpoints == []
+
+
+def test_shortage_of_descriptors_is_told_and_counted() -> None:
+    stage = looking()
+    said = stage.hear(DescriptorsRanShort(250, 256))
+    assert said.events(DescriptorsShort) == [DescriptorsShort(250, 256)]
+    assert stage.core.counters["descriptors.short"] == 1
+
+
+def test_lost_listener_is_told_and_advertised_no_longer() -> None:
+    stage = looking()
+    (endpoint,) = stage.core.endpoints
+    said = stage.hear(ListenerLost(endpoint, "Invalid argument"))
+    assert said.events(ListenerFailed) == [ListenerFailed(endpoint, "Invalid argument")]
     assert stage.core.endpoints == []
