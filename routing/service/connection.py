@@ -88,6 +88,7 @@ class Line(asyncio.BufferedProtocol):
         "direction",
         "dirty",
         "heard_at",
+        "held",
         "key",
         "local",
         "peer",
@@ -130,6 +131,8 @@ class Line(asyncio.BufferedProtocol):
         self.trusted = False
         self.dirty = False
         """The owner has it on the list of lines to flush."""
+        self.held: socket.socket | None = None
+        """The socket object that uvloop was given; see `_let_go`."""
         self.key = self.binding = b""
         self.peer = self.local = ""
         self.heard_at = self.sent_at = since
@@ -264,6 +267,7 @@ class Line(asyncio.BufferedProtocol):
         text = "connection lost" if exc is None else str(exc) or type(exc).__name__
         self._lose(CloseCode.IO_ERROR, text)
         self.stage = Stage.GONE
+        self._let_go()
         self._charge(-self._charged)
         self._transport = None
         self._reader.take()
@@ -396,6 +400,17 @@ class Line(asyncio.BufferedProtocol):
             self.written_bytes += len(plain)
             self._transport.write(plain)
 
+    def _let_go(self) -> None:
+        """Have the socket object forget a descriptor that uvloop has closed.
+
+        uvloop does so itself, but only for a transport that was not closed between the tick in
+        which it was made and the one in which its maker goes on. Left alone the object would later
+        close whoever has the number by then.
+        """
+        held, self.held = self.held, None
+        if held is not None and held.fileno() >= 0:
+            held.detach()
+
     def _charge(self, size: int) -> None:
         self._charged += size
         self._ledger.charge(size)
@@ -415,6 +430,8 @@ async def hand_over(
     Raises:
         OSError: the loop could not take it.
     """
+    if type(loop).__module__.partition(".")[0] == "uvloop":
+        line.held = connected
     try:
         if accepted:
             await loop.connect_accepted_socket(lambda: line, connected)
