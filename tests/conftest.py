@@ -11,9 +11,6 @@ from routing import _filter
 
 __all__: list[str] = []
 
-# As `routing.run` does, for tests that make a uvloop loop themselves.
-os.environ.setdefault("UV_USE_IO_URING", "0")
-
 # Examples are derived from the test itself, so a run on one machine says what it says on another.
 settings.register_profile(
     "default",
