@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import resource
@@ -409,6 +410,22 @@ def test_nodes_of_one_loop_share_one_ledger(run: Run) -> None:
             await eventually(lambda: far.host.counters["accept.paused"] == 1)
             assert len(far.core.of(Accepted)) == 1
         assert ledger.descriptors_used == 0
+
+    run(body())
+
+
+def test_dial_that_is_reset_while_it_is_handed_over_leaves_no_socket_object(run: Run) -> None:
+    async def body() -> None:
+        # Which tick it falls into is the kernel's affair, so it is tried often.
+        for _ in range(60):
+            ledger = Ledger(5, 1 << 20)
+            async with hosted(1, ledger=ledger) as near, hosted(2, ledger=ledger) as far:
+                near.dial(far.endpoint)
+                await far.core.wait(Accepted)
+                near.dial(far.endpoint)
+                await eventually(lambda: far.host.counters["accept.paused"] == 1)
+            assert ledger.descriptors_used == 0
+            gc.collect()
 
     run(body())
 
