@@ -354,19 +354,23 @@ class Core:
             return
         self.cause = f"lost {link.role.name.lower()} connection: {fact.code.name}"
         self.attempts.forget_link(link)
+        self.tell_owner(link, fact.code)
+
+    def tell_owner(self, link: Link, code: CloseCode) -> None:
+        """Tell the concern a connection belonged to that it has ended."""
         match link.role:
             case LinkRole.CONSOLIDATED:
-                self.peers.on_lost(link, fact.code)
+                self.peers.on_lost(link, code)
             case LinkRole.PRIMARY | LinkRole.SECONDARY:
                 self.connecting.on_lost(link)
             case LinkRole.BOOTSTRAP:
-                self.bootstrapping.on_lost(link, fact.code)
+                self.bootstrapping.on_lost(link, code)
             case LinkRole.RELAY | LinkRole.CLIENT | LinkRole.FELT:
                 self.proxying.on_lost(link)
             case LinkRole.FEELER:
                 self.feelers.on_lost(link)
             case LinkRole.UNKNOWN:
-                self.count("unknown.lost")
+                self.count("unknown.ended")
             case _:
                 assert_never(link.role)
 

@@ -95,19 +95,7 @@ class Frames:
         core = self.core
         core.cause = f"closed {link.role.name.lower()} connection: {code.name}"
         core.close(link, code, text)
-        match link.role:
-            case LinkRole.CONSOLIDATED:
-                core.peers.on_lost(link, code)
-            case LinkRole.PRIMARY | LinkRole.SECONDARY:
-                core.connecting.on_lost(link)
-            case LinkRole.BOOTSTRAP:
-                core.bootstrapping.on_lost(link, code)
-            case LinkRole.FEELER:
-                core.feelers.on_lost(link)
-            case LinkRole.RELAY | LinkRole.CLIENT | LinkRole.FELT:
-                core.proxying.on_lost(link)
-            case LinkRole.UNKNOWN:
-                pass
+        core.tell_owner(link, code)
 
     def _on_hello(self, link: Link, hello: Hello) -> None:
         """The first frame of an accepted connection: who speaks, bound to this channel."""
