@@ -6,12 +6,10 @@ whether a peer may enter is decided by the core with `wanted`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
-from sortedcontainers import SortedDict
-
+from routing._xor import XorIndex
 from routing.errors import UsageError
 from routing.limits import GROUP_SIZE, NAME_BYTES
 from routing.names import NAME_BITS, short
@@ -21,40 +19,54 @@ __all__ = ["BUCKET_SIZE", "RoutingTable"]
 BUCKET_SIZE: Final = 8
 """Entries wanted in each bucket; those of the close group may bring more."""
 
+_CAPACITY: Final = 1 << 30
+"""What an index can take at most: how many entries are too many is for the core to say."""
+
 
 class _Entry(NamedTuple):
-    name: bytes
     key: bytes
     token: int
-    rank: int
-    """Rises with every entry added: the higher, the younger."""
 
 
 class RoutingTable:
     """Consolidated peers of one node, by name, key and token.
 
-    The entries are kept by their distance to our own name. As (x ^ own) ^ (own ^ target) is
-    x ^ target, the same order read as a binary tree serves every other target as well.
+    The names are in an index, our own among them: it is the nearest to itself, and stands where it
+    belongs in the answer about any other target.
 
     Args:
         own: The name of this node, 32 bytes. It is never an entry.
     """
 
-    __slots__ = ("_bucket_sizes", "_by_key", "_by_name", "_by_token", "_entries", "_own", "_rank")
+    __slots__ = (
+        "_bucket_sizes",
+        "_by_key",
+        "_by_name",
+        "_by_token",
+        "_index",
+        "_own",
+        "_own_number",
+        "_rank",
+    )
 
     def __init__(self, own: bytes) -> None:
-        self._own = _number(own)
-        self._entries: SortedDict[int, _Entry] = SortedDict()
+        self._own_number = _number(own)
+        self._own = bytes(own)
+        # Oldest first: a name that is taken out and enters again goes to the end.
         self._by_name: dict[bytes, _Entry] = {}
         self._by_key: dict[bytes, bytes] = {}
         self._by_token: dict[int, bytes] = {}
         self._bucket_sizes = [0] * NAME_BITS
-        self._rank = 0
+        # What the index calls the token of a name is its rank here. Ranks rise with every entry:
+        # the higher, the younger. Ours is the lowest.
+        self._rank = 1
+        self._index = XorIndex(_CAPACITY)
+        self._index.add(self._own, self._rank)
 
     @property
     def own(self) -> bytes:
         """The name this table belongs to."""
-        return self._own.to_bytes(NAME_BYTES, "big")
+        return self._own
 
     def add(self, name: bytes, key: bytes, token: int) -> None:
         """Enter a peer.
@@ -62,7 +74,7 @@ class RoutingTable:
         Raises:
             UsageError: the name is our own, or the name, key or token is in the table already.
         """
-        away = _number(name) ^ self._own
+        away = _number(name) ^ self._own_number
         if away == 0:
             raise UsageError(f"name {short(name)} is our own and cannot enter the table")
         if name in self._by_name:
@@ -71,10 +83,9 @@ class RoutingTable:
             raise UsageError(f"key {short(key)} is in the table; remove its old name first")
         if token in self._by_token:
             raise UsageError(f"token {token:#x} is in the table; remove its old name first")
+        self._index.add(name, self._rank + 1)
         self._rank += 1
-        entry = _Entry(name, key, token, self._rank)
-        self._entries[away] = entry
-        self._by_name[name] = entry
+        self._by_name[name] = _Entry(key, token)
         self._by_key[key] = name
         self._by_token[token] = name
         self._bucket_sizes[NAME_BITS - away.bit_length()] += 1
@@ -84,8 +95,8 @@ class RoutingTable:
         entry = self._by_name.pop(name, None)
         if entry is None:
             return None
-        away = _number(name) ^ self._own
-        del self._entries[away]
+        away = _number(name) ^ self._own_number
+        self._index.remove(name)
         del self._by_key[entry.key]
         del self._by_token[entry.token]
         self._bucket_sizes[NAME_BITS - away.bit_length()] -= 1
@@ -99,7 +110,7 @@ class RoutingTable:
 
     def names(self) -> list[bytes]:
         """Return all names, nearest to our own first."""
-        return [entry.name for entry in self._entries.values()]
+        return self._index.closest(self._own, len(self._index))[1:]
 
     def token(self, name: bytes) -> int | None:
         """Return the token of the connection to a name, or None."""
@@ -121,7 +132,7 @@ class RoutingTable:
 
     def close_group(self) -> list[bytes]:
         """Return the at most 8 other nodes nearest to us, nearest first."""
-        return [entry.name for entry in islice(self._entries.values(), GROUP_SIZE)]
+        return self._index.closest(self._own, 1 + GROUP_SIZE)[1:]
 
     def group(
         self, target: bytes, count: int = GROUP_SIZE, including_self: bool = True
@@ -133,21 +144,11 @@ class RoutingTable:
             count: How many at most.
             including_self: Whether our own name takes part.
         """
-        gap = _number(target) ^ self._own
-        chosen: list[bytes] = []
-        ours_missing = including_self
-        for away, entry in self._outward(gap):
-            if len(chosen) >= count:
-                return chosen
-            if ours_missing and gap < away ^ gap:
-                chosen.append(self.own)
-                ours_missing = False
-                if len(chosen) >= count:
-                    return chosen
-            chosen.append(entry.name)
-        if ours_missing and len(chosen) < count:
-            chosen.append(self.own)
-        return chosen
+        count = max(count, 0)
+        if including_self:
+            return self._index.closest(target, count)
+        own = self._own
+        return [name for name in self._index.closest(target, count + 1) if name != own][:count]
 
     def bucket_size(self, index: int) -> int:
         """Return how many entries share exactly `index` leading bits with us, 0 to 255.
@@ -163,11 +164,10 @@ class RoutingTable:
         Raises:
             UsageError: there is no such bucket.
         """
-        low = 1 << (NAME_BITS - 1 - _bucket(index))
-        return [
-            self._entries[away].name
-            for away in self._entries.irange(low, 2 * low, inclusive=(True, False))
-        ]
+        # To our name with the bit flipped that parts us from the bucket, its entries are nearest,
+        # and in the same order: their distance to us is the same but for this bit.
+        beyond = self._own_number ^ (1 << (NAME_BITS - 1 - _bucket(index)))
+        return self._index.closest(beyond.to_bytes(NAME_BYTES, "big"), self._bucket_sizes[index])
 
     def next_hop(self, target: bytes, exclude: Collection[bytes] = ()) -> bytes | None:
         """Return the entry nearest to `target` if it is strictly nearer than we are, else None.
@@ -175,11 +175,15 @@ class RoutingTable:
         An entry of exactly this name is the nearest there can be. None means that, of those we
         know and may use, we are responsible.
         """
-        return next(self._nearer(target, exclude), None)
+        if exclude:
+            # What is no entry leaves nobody out; the index would refuse what is not even a name.
+            exclude = [name for name in exclude if name in self._by_name]
+        return self._index.next_hop(self._own, target, exclude)
 
     def next_hops(self, target: bytes, exclude: Collection[bytes] = ()) -> list[bytes]:
         """Return every entry strictly nearer to `target` than we are, nearest first."""
-        return list(self._nearer(target, exclude))
+        names = self._index.closest(target, len(self._index))
+        return [name for name in names[: names.index(self._own)] if name not in exclude]
 
     def wanted(self, name: bytes) -> bool:
         """Tell whether a peer of this name has a place here.
@@ -187,12 +191,14 @@ class RoutingTable:
         It has if its bucket holds fewer than 8 others or if it is one of our 8 nearest. A name in
         the table is weighed as if it were not; our own has no place.
         """
-        away = _number(name) ^ self._own
+        away = _number(name) ^ self._own_number
         if away == 0:
             return False
-        held = away in self._entries
-        others = self._bucket_sizes[NAME_BITS - away.bit_length()] - held
-        return others < BUCKET_SIZE or self._entries.bisect_left(away) < GROUP_SIZE
+        others = self._bucket_sizes[NAME_BITS - away.bit_length()] - (name in self._by_name)
+        if others < BUCKET_SIZE:
+            return True
+        # With so many others the close group is full.
+        return away <= _number(self.close_group()[-1]) ^ self._own_number
 
     def surplus(self) -> bytes | None:
         """Return the name to let go first: the youngest surplus entry of the fullest bucket.
@@ -200,14 +206,14 @@ class RoutingTable:
         An entry is surplus if its bucket holds more than 8 and it is not in our close group. None
         if there is no such entry.
         """
-        # The entries come nearest first, so those of one bucket follow each other.
-        best: tuple[int, int] = (BUCKET_SIZE, 0)
-        name: bytes | None = None
-        for away, entry in islice(self._entries.items(), GROUP_SIZE, None):
-            rating = (self._bucket_sizes[NAME_BITS - away.bit_length()], entry.rank)
-            if rating[0] > BUCKET_SIZE and rating > best:
-                best, name = rating, entry.name
-        return name
+        # Nearest first, and so bucket after bucket, the last one first; our own rank leads.
+        ranks = self._index.closest_tokens(self._own, len(self._index))
+        best, stop = (BUCKET_SIZE, 0), 1
+        for size in reversed(self._bucket_sizes):
+            start, stop = max(stop, 1 + GROUP_SIZE), stop + size
+            if size > BUCKET_SIZE and start < stop:
+                best = max(best, (size, max(ranks[start:stop])))
+        return self.names()[ranks.index(best[1]) - 1] if best[1] else None
 
     def is_surplus(self, name: bytes) -> bool:
         """Tell whether an entry could be let go: its bucket holds more than 8, and it is not close.
@@ -218,41 +224,11 @@ class RoutingTable:
 
     def by_age(self) -> list[bytes]:
         """Return all names, oldest entry first; adding them in this order restores the table."""
-        return [entry.name for entry in sorted(self._by_name.values(), key=lambda each: each.rank)]
+        return list(self._by_name)
 
     def snapshot(self) -> list[tuple[bytes, bytes, int]]:
         """Return (name, key, token) of every entry, sorted by name."""
-        return sorted((entry.name, entry.key, entry.token) for entry in self._by_name.values())
-
-    def _nearer(self, target: bytes, exclude: Collection[bytes]) -> Iterator[bytes]:
-        gap = _number(target) ^ self._own
-        for away, entry in self._outward(gap):
-            if away ^ gap >= gap:
-                return
-            if entry.name not in exclude:
-                yield entry.name
-
-    def _outward(self, gap: int) -> Iterator[tuple[int, _Entry]]:
-        """Yield the entries by their distance to the target that is `gap` away from us.
-
-        A run of neighbours in the sorted order shares all bits above the highest one in which its
-        first and last differ. That bit parts the run in two; the part that agrees with the target
-        is nearer as a whole. O(log n) for the first entry, and little for each one after.
-        """
-        runs = [(0, len(self._entries))]
-        while runs:
-            start, stop = runs.pop()
-            if start == stop:
-                continue
-            first = self._entries.peekitem(start)
-            if stop - start == 1:
-                yield first
-                continue
-            last = self._entries.peekitem(stop - 1)[0]
-            bit = (first[0] ^ last).bit_length() - 1
-            middle = self._entries.bisect_left((last >> bit) << bit)
-            low, high = (start, middle), (middle, stop)
-            runs.extend((low, high) if gap >> bit & 1 else (high, low))
+        return sorted((name, entry.key, entry.token) for name, entry in self._by_name.items())
 
 
 def _number(name: bytes) -> int:

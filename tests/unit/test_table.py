@@ -113,6 +113,78 @@ def test_next_hop_leaves_out_the_excluded() -> None:
     assert table.next_hop(at(7), {at(6), at(5), at(4)}) is None
 
 
+def test_what_is_no_entry_leaves_nobody_out() -> None:
+    table = filled(4, 5, 6, 8)
+    for exclude in ([b""], (b"short", at(9)), {OWN}, {at(n) for n in range(100, 400)}):
+        assert table.next_hop(at(7), exclude) == at(6)
+        assert table.next_hops(at(7), exclude) == [at(6), at(5), at(4)]
+    assert table.next_hop(at(7), [b"", at(6)]) == at(5)
+
+
+def test_group_asked_for_nobody_is_empty() -> None:
+    table = filled(1, 2, 3)
+    for ours in (True, False):
+        assert table.group(at(2), 0, ours) == []
+        assert table.group(at(2), -1, ours) == []
+        assert table.group(OWN, -5, ours) == []
+
+
+def test_own_name_is_no_entry_to_anybody_who_asks() -> None:
+    table = filled(*range(1, 21))
+    for count in (1, 8, 20, 21, 1 << 70):
+        assert OWN not in table.group(OWN, count, including_self=False)
+        assert len(table.group(at(3), count, including_self=False)) == min(count, 20)
+    assert len(table.group(at(3), 1 << 70)) == 21
+    assert OWN not in table
+    assert len(table) == 20
+    assert OWN not in (*table.names(), *table.by_age(), *table.close_group(), *table.next_hops(OWN))
+    assert all(OWN not in table.bucket(index) for index in range(256))
+    assert table.remove(OWN) is None
+    assert table.token(OWN) is None
+    assert table.group(OWN, 2) == [OWN, at(1)]
+
+
+def test_targets_of_another_length_are_refused() -> None:
+    table = filled(1, 2)
+    for ask in (table.group, table.next_hop, table.next_hops, table.wanted):
+        with pytest.raises(UsageError, match="name of 31 bytes must have exactly 32"):
+            ask(bytes(31))
+
+
+@pytest.mark.parametrize("token", [0, -1, 1 << 64, 1 << 200])
+def test_token_is_kept_as_it_is(token: int) -> None:
+    table = RoutingTable(OWN)
+    table.add(at(1), b"key", token)
+    assert table.token(at(1)) == token
+    assert table.name_of_token(token) == at(1)
+    assert table.next_hop(at(1)) == at(1)
+    assert table.remove(at(1)) == token
+
+
+def test_refused_entry_leaves_no_trace() -> None:
+    table = filled(5)
+    for name, key, token in ((6, 5, 9), (6, 9, 5), (5, 9, 9), (0, 9, 9)):
+        with pytest.raises(UsageError):
+            table.add(at(name), b"key" + at(key), token)
+        assert table.names() == table.by_age() == [at(5)]
+        assert table.group(at(6)) == [at(5), OWN]
+        assert table.next_hop(at(6)) == at(5)
+    table.add(at(6), b"key" + at(6), 6)
+    assert table.next_hop(at(6)) == at(6)
+
+
+def test_peer_that_comes_back_is_the_youngest() -> None:
+    table = filled(*range(1, 9), *in_bucket(0, 9))
+    first, last = at(in_bucket(0, 9)[0]), at(in_bucket(0, 9)[-1])
+    assert table.surplus() == last
+    token = table.remove(first)
+    assert token is not None
+    assert table.surplus() is None
+    table.add(first, b"again", token)
+    assert table.surplus() == first
+    assert table.by_age()[-1] == first
+
+
 def test_bucket_holds_those_with_that_many_shared_bits() -> None:
     table = filled(1, 2, 3, 4, 7)
     assert table.bucket(255) == [at(1)]
@@ -170,6 +242,14 @@ def test_close_group_is_no_surplus_even_if_its_bucket_overflows() -> None:
     assert not table.is_surplus(at(crowd[7]))
     assert table.is_surplus(at(crowd[8]))
     assert table.surplus() == at(crowd[11])
+
+
+@pytest.mark.parametrize("place", [6, 7])
+def test_youngest_is_no_surplus_while_it_is_close(place: int) -> None:
+    crowd = in_bucket(3, 12)
+    youngest = crowd.pop(place)
+    table = filled(*crowd, youngest)
+    assert table.surplus() == at(crowd[-1])
 
 
 def test_table_added_by_age_is_the_same_table() -> None:
