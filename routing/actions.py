@@ -105,7 +105,7 @@ class Failed:
     """A submitted request or message will not be answered or delivered.
 
     `reason` is one of "timed out", "unroutable", "not connected", "stopped", "handler failed: ...",
-    "refused: ..."; stable words first, detail behind a colon.
+    "undeliverable: ...", "busy: ...", "refused: ..."; stable words first, detail behind a colon.
     """
 
     reference: int

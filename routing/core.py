@@ -22,6 +22,7 @@ from routing.book import ContactBook
 from routing.bootstrapping import Bootstrapping
 from routing.certificates import certified_name, origin_of
 from routing.connecting import Connecting
+from routing.delivery import Delivery
 from routing.dials import Dials
 from routing.dice import Dice
 from routing.errors import CloseCode
@@ -128,6 +129,7 @@ class Core:
         self.groups = Groups(self)
         self.relay = Relay(self)
         self.messaging = Messaging(self)
+        self.delivery = Delivery(self)
         self.frames = Frames(self)
 
     def _make_alarm_handlers(self) -> dict[str, Callable[[bytes], None]]:
@@ -152,6 +154,7 @@ class Core:
             "felt": self.feelers.on_timeout,
             "news": self.feelers.on_news,
             "request": self.messaging.on_timeout,
+            "retry": self.delivery.on_retry,
             "group": self.groups.on_timeout,
         }
 
@@ -415,6 +418,7 @@ class Core:
         self.cause = "stop requested"
         self.bootstrapping.on_stop()
         self.messaging.on_stop()
+        self.delivery.on_stop()
         self.stopped = True
         self.attempts.on_stop()
         self.dials.on_stop()

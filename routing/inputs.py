@@ -132,7 +132,7 @@ class Submitted:
     """The application wants a message sent.
 
     `reference` comes back in `Answered` or `Failed` where `kind` is REQUEST, and in `Failed` alone
-    where it is MESSAGE. For REPLY, `id` is that of the request.
+    where it is MESSAGE or REPLY. For REPLY, `id` is that of the request.
     """
 
     reference: int
@@ -144,6 +144,8 @@ class Submitted:
     timeout_ns: int
     signed: bool
     """Sign and route it even where a direct connection would do."""
+    acknowledged: bool = True
+    """Sent again, if it is routed to one node or client, until acknowledged; else at most once."""
 
 
 @record

@@ -180,6 +180,17 @@ class Limits:
     payload_bytes_max: int = 1_047_552
     """frame_bytes_max less 1 KiB for the envelope; larger ones are not carried yet."""
     events_max: int = 1_024
+    # -- acknowledgements
+    acknowledge_first_ns: int = 1 * SECOND
+    """For an acknowledgement, until a round trip has been measured; RFC 6298's."""
+    acknowledge_low_ns: int = 200_000_000
+    """The shortest wait: what a busy relay may add to any round trip."""
+    acknowledge_high_ns: int = 4 * SECOND
+    """The longest wait: 8 routes then take 27 s from the first wait of 1 s, doubled each time."""
+    unacknowledged_max: int = 16_384
+    """Messages of ours that wait for their acknowledgement; more are refused as busy."""
+    unacknowledged_bytes: int = 67_108_864
+    """The same in bytes of their signed parts."""
     # -- memory of messages
     message_filter_ns: int = 1_200 * SECOND
     message_filter_entries: int = 262_144
@@ -205,6 +216,9 @@ class Limits:
         self._ordered("dial_timeout_ns", "responder_attempt_ns")
         self._ordered("dial_timeout_private_ns", "dial_timeout_ns")
         self._ordered("heartbeat_ns", "silence_ns")
+        self._ordered("acknowledge_low_ns", "acknowledge_first_ns")
+        self._ordered("acknowledge_first_ns", "acknowledge_high_ns")
+        self._ordered("payload_bytes_max", "unacknowledged_bytes")
         self._ordered("find_retry_ns", "name_timeout_ns")
         self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
         self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")

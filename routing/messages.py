@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 __all__ = [
     "NO_ATTEMPT",
     "Ack",
+    "Acknowledged",
     "Address",
     "Admit",
     "Certificate",
@@ -129,6 +130,7 @@ class MessageKind(IntEnum):
     UNROUTABLE = 8
     COPY = 9
     """The envelope of a message to a group, for a member that the first node does not hold."""
+    ACKNOWLEDGED = 10
     MESSAGE = 16
     """An application's message; the body is the payload."""
     REQUEST = 17
@@ -377,6 +379,12 @@ class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     id: Bytes16
 
 
+class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The message `id` has reached its destination, which is the source of this."""
+
+    id: Bytes16
+
+
 class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The answer to the request `id`; with `failed` the payload is a reason in words."""
 
@@ -410,6 +418,7 @@ _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
         FindGroup,
         GroupIs,
         Unroutable,
+        Acknowledged,
         Reply,
         Certificate,
     )

@@ -45,6 +45,8 @@ class Pending(Struct):
 
     reference: int
     destination: Address
+    arrived: bool = False
+    """Acknowledged: whatever a late copy ends at, the request has not come to nothing."""
 
 
 class Messaging:
@@ -72,6 +74,10 @@ class Messaging:
         if core.name is None and core.bootstrapping.proxy() is None:
             core.act(do.Failed(fact.reference, "not connected"))
             return
+        if fact.acknowledged and core.delivery.refuses(len(fact.payload)):
+            core.count("message.busy")
+            core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
+            return
         if fact.kind is MessageKind.REPLY:
             message_id = core.dice.bytes(16)
             body = encode(Reply(fact.id, fact.failed, fact.payload))
@@ -88,7 +94,7 @@ class Messaging:
             self.sent.insert(message_id, fact.reference, now=core.now)
             self.sent.expire(now=core.now)
         if not self._send(fact, message_id, body):
-            self._fail(message_id, fact.reference, "not connected: no way out")
+            self.fail(message_id, fact.reference, "not connected: no way out")
 
     def _send(self, fact: Submitted, message_id: bytes, body: bytes) -> bool:
         core = self.core
@@ -107,7 +113,11 @@ class Messaging:
         if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
             core.relay.deliver_own_group(envelope, destination.name)
             return True
-        return core.relay.launch(envelope, destination)
+        if not core.relay.launch(envelope, destination):
+            return False
+        if fact.acknowledged and isinstance(destination, NodeAddress | ClientAddress):
+            core.delivery.begin(message_id, fact.reference, destination, envelope)
+        return True
 
     def _direct(self, destination: Address) -> Link | None:
         """Return the connection to the destination itself, if there is one."""
@@ -163,9 +173,13 @@ class Messaging:
         subject = signed.key + signed.id
         if self.consumed.get(subject, now=core.now) is not None:
             core.count("message.duplicate")
+            core.delivery.acknowledge(arrival)
             return
-        self.consumed.insert(subject, True, now=core.now)
         self.consumed.expire(now=core.now)
+        if len(self.consumed) >= core.limits.consumed_entries:
+            core.count("consumed.evicted")
+        self.consumed.insert(subject, True, now=core.now)
+        core.delivery.acknowledge(arrival)
         self._take(
             signed.source,
             signed.destination,
@@ -205,6 +219,7 @@ class Messaging:
             core.count("reply.forged")
             return
         del self.pending[reply.id]
+        core.delivery.forget(reply.id)
         core.alarms.cancel(("request", reply.id))
         if reply.failed:
             text = reply.payload.decode("utf-8", "replace")
@@ -224,28 +239,40 @@ class Messaging:
         core.count("unroutable.heard")
         pending = self.pending.get(unroutable.id)
         reference = self.sent.get(unroutable.id, now=core.now)
-        if pending is not None:
-            self._fail(unroutable.id, pending.reference, "unroutable: nobody has this name")
+        underway = core.delivery.underway.get(unroutable.id)
+        if underway is not None:
+            reference = underway.reference
+        if pending is not None and not pending.arrived:
+            self.fail(unroutable.id, pending.reference, "unroutable: nobody has this name")
         elif reference is not None:
-            self.sent.remove(unroutable.id)
-            core.act(do.Failed(reference, "unroutable: nobody has this name"))
+            self.fail(unroutable.id, reference, "unroutable: nobody has this name")
 
     def on_timeout(self, message_id: bytes) -> None:
         """Alarm: no reply in the time the application allowed."""
         pending = self.pending.get(message_id)
         if pending is not None:
-            self._fail(message_id, pending.reference, "timed out")
+            self.fail(message_id, pending.reference, "timed out")
 
-    def _fail(self, message_id: bytes, reference: int, reason: str) -> None:
+    def fail(self, message_id: bytes, reference: int, reason: str) -> None:
+        """A message or request of ours has come to nothing; it is told once."""
+        self.sent.remove(message_id)
+        self.core.delivery.forget(message_id)
         self.pending.pop(message_id, None)
         self.core.alarms.cancel(("request", message_id))
         self.core.count("message.failed")
         self.core.act(do.Failed(reference, reason))
 
+    def on_arrived(self, message_id: bytes) -> None:
+        """The consumer has a message of ours: nobody can say any more that it has not."""
+        self.sent.remove(message_id)
+        pending = self.pending.get(message_id)
+        if pending is not None:
+            pending.arrived = True
+
     def on_stop(self) -> None:
         """Every request under way fails now."""
         for message_id, pending in list(self.pending.items()):
-            self._fail(message_id, pending.reference, "stopped")
+            self.fail(message_id, pending.reference, "stopped")
 
 
 def _may_answer(asked: Address, source: Address) -> bool:

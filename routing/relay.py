@@ -44,7 +44,9 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST})
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
-CLIENT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
+CLIENT_KINDS = frozenset(
+    {MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY, MessageKind.ACKNOWLEDGED}
+)
 """Kinds that a client may send."""
 
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
@@ -353,6 +355,8 @@ class Relay:
                 core.groups.on_copy(arrival)
             case MessageKind.UNROUTABLE:
                 core.messaging.on_unroutable(arrival)
+            case MessageKind.ACKNOWLEDGED:
+                core.delivery.on_acknowledged(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
                 core.messaging.on_routed(arrival)
 

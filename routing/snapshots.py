@@ -16,6 +16,7 @@ from msgspec import Struct
 from routing.admission import Rate
 from routing.attempts import Attempt
 from routing.bootstrapping import Round
+from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.groups import Resolution
 from routing.links import Link
@@ -120,6 +121,9 @@ class MessageMemory(Struct):
     pending: dict[bytes, Pending]
     sent: list[tuple[bytes, int, float]]
     consumed: list[tuple[bytes, bool, float]]
+    underway: dict[bytes, Underway]
+    round_trip: tuple[int, int]
+    """(average, deviation)."""
     groups: dict[bytes, Resolution]
     group_cache: list[tuple[bytes, list[bytes], float]]
 
@@ -343,6 +347,8 @@ def _capture_messages(core: Core) -> MessageMemory:
         pending=messaging.pending,
         sent=messaging.sent.deadlines(now=now),
         consumed=messaging.consumed.deadlines(now=now),
+        underway=core.delivery.underway,
+        round_trip=(core.delivery.average, core.delivery.deviation),
         groups=core.groups.open,
         group_cache=core.groups.cache.deadlines(now=now),
     )
@@ -356,6 +362,10 @@ def _restore_messages(core: Core, memory: MessageMemory) -> None:
     messaging.pending = memory.pending
     _refill(messaging.sent, memory.sent, now)
     _refill(messaging.consumed, memory.consumed, now)
+    delivery = core.delivery
+    delivery.underway = memory.underway
+    delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
+    delivery.average, delivery.deviation = memory.round_trip
     core.groups.open = memory.groups
     _refill(core.groups.cache, memory.group_cache, now)
 

@@ -61,6 +61,7 @@ FLOORS: dict[str, int] = {
     "journal": 3,
     "links": 3,
     "membership": 3,
+    "delivery": 3,
     "messaging": 3,
     "naming": 3,
     "peers": 3,

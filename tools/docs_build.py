@@ -50,6 +50,7 @@ _RECORDS: tuple[type[Struct], ...] = (
     wire.FindGroup,
     wire.GroupIs,
     wire.Unroutable,
+    wire.Acknowledged,
     wire.Reply,
 )
 

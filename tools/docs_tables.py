@@ -73,6 +73,7 @@ MESSAGE_BODIES: dict[MessageKind, type[Struct] | None] = {
     MessageKind.FIND_GROUP: wire.FindGroup,
     MessageKind.GROUP_IS: wire.GroupIs,
     MessageKind.UNROUTABLE: wire.Unroutable,
+    MessageKind.ACKNOWLEDGED: wire.Acknowledged,
     MessageKind.COPY: wire.Envelope,
     MessageKind.MESSAGE: None,
     MessageKind.REQUEST: None,

@@ -376,6 +376,7 @@ def _body(kind: MessageKind) -> Struct | bytes:
         MessageKind.FIND_GROUP: wire.FindGroup(A_NAME, A_NAME, ClientAddress(B_NAME, A.key)),
         MessageKind.GROUP_IS: wire.GroupIs(A_NAME, [B_NAME, C_NAME]),
         MessageKind.UNROUTABLE: wire.Unroutable(MESSAGE_ID),
+        MessageKind.ACKNOWLEDGED: wire.Acknowledged(MESSAGE_ID),
         MessageKind.COPY: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),
         MessageKind.MESSAGE: b"hello",
         MessageKind.REQUEST: b"ping",

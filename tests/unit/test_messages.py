@@ -70,6 +70,7 @@ RECORDS: list[Struct] = [
     wire.FindGroup(A32, OTHER32, ADDRESSES[3]),
     wire.GroupIs(A32, [A32] * 16),
     wire.Unroutable(A16),
+    wire.Acknowledged(A16),
     wire.Reply(A16, True, b"why"),
     CERTIFICATE,
 ]
@@ -145,7 +146,7 @@ def test_address_of_an_unknown_form_is_none() -> None:
 def test_kinds_have_the_numbers_of_the_protocol() -> None:
     assert [kind.value for kind in FrameKind] == list(range(1, 16))
     assert [role.value for role in HelloRole] == [1, 2, 3, 4, 5]
-    assert [kind.value for kind in MessageKind] == [*range(1, 10), 16, 17, 18]
+    assert [kind.value for kind in MessageKind] == [*range(1, 11), 16, 17, 18]
 
 
 def test_what_is_signed_differs_by_purpose_and_by_network() -> None:

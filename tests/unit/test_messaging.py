@@ -201,7 +201,7 @@ def test_reply_of_another_is_ignored() -> None:
 
 def test_reply_to_nothing_is_ignored() -> None:
     stage, one, _ = pair()
-    assert reply(one, FAR, bytes(16)) == []
+    assert reply(one, FAR, bytes(16)).of(Answered) == []
     assert stage.core.counters["reply.unasked"] == 1
 
 

@@ -280,7 +280,12 @@ MAY = {
         MessageKind.REQUEST_NAME,
         MessageKind.FIND_GROUP,
     },
-    HelloRole.CLIENT: {MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY},
+    HelloRole.CLIENT: {
+        MessageKind.ACKNOWLEDGED,
+        MessageKind.MESSAGE,
+        MessageKind.REQUEST,
+        MessageKind.REPLY,
+    },
 }
 
 
