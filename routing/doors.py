@@ -296,7 +296,13 @@ class Door:
     # -- sending
 
     async def send(
-        self, dst: Address, payload: bytes, *, signed: bool = False, wait: bool = False
+        self,
+        dst: Address,
+        payload: bytes,
+        *,
+        signed: bool = False,
+        wait: bool = False,
+        acknowledged: bool = True,
     ) -> None:
         """Send a message; returns when it is on its way, which says nothing about its arrival.
 
@@ -307,18 +313,23 @@ class Door:
             payload: At most `Limits.payload_bytes_max` bytes.
             signed: Sign and route it even where a direct connection would do.
             wait: Wait until we are connected instead of raising.
+            acknowledged: Send again until it has arrived, if it is routed to one receiver.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.
+            RoutingError: too many messages wait to be acknowledged.
             UsageError: a wrong destination or payload.
         """
         body = checked_payload(payload, self.config.limits)
         destination = checked_destination(dst)
         await self._ready(destination, wait)
         with self._outbox.sending() as reference:
-            self._submit(reference, MessageKind.MESSAGE, destination, body, signed=signed)
+            kind, once = MessageKind.MESSAGE, not acknowledged
+            self._submit(reference, kind, destination, body, signed=signed, once=once)
 
-    async def send_many(self, dst: Address, payloads: Iterable[bytes]) -> None:
+    async def send_many(
+        self, dst: Address, payloads: Iterable[bytes], *, acknowledged: bool = True
+    ) -> None:
         """Send several messages to one destination, in order; as `send` for each.
 
         Raises:
@@ -327,7 +338,7 @@ class Door:
         """
         bodies = [checked_payload(payload, self.config.limits) for payload in payloads]
         for body in bodies:
-            await self.send(dst, body)
+            await self.send(dst, body, acknowledged=acknowledged)
 
     async def request(
         self,
@@ -401,13 +412,13 @@ class Door:
         payload: bytes,
         *,
         signed: bool = False,
+        once: bool = False,
         timeout_ns: int = 0,
         id: bytes = b"",
         failed: bool = False,
     ) -> None:
-        self._serving().submit(
-            Submitted(reference, kind, dst, payload, id, failed, timeout_ns, signed)
-        )
+        fact = Submitted(reference, kind, dst, payload, id, failed, timeout_ns, signed, not once)
+        self._serving().submit(fact)
 
     def _answer(self, request: Message, payload: bytes, failed: bool) -> None:
         """Send the reply to a request; one that has become impossible is counted."""

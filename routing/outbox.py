@@ -101,6 +101,8 @@ def failure(reason: str) -> RoutingError:
     match kind:
         case "timed out":
             return RequestTimedOut("no reply within the time allowed")
+        case "undeliverable":
+            return RequestTimedOut(text.strip() or reason)
         case "unroutable":
             return Unroutable(text.strip() or reason)
         case "not connected":

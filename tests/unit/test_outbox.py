@@ -27,6 +27,7 @@ __all__: list[str] = []
     ("reason", "kind"),
     [
         ("timed out", RequestTimedOut),
+        ("undeliverable: no acknowledgement after 8 routes", RequestTimedOut),
         ("unroutable: nobody has this name", Unroutable),
         ("not connected: no way out", NotConnected),
         ("not connected", NotConnected),
