@@ -33,12 +33,12 @@ from routing.messages import (
     MessageKind,
     NodeAddress,
     SecondaryFailed,
-    Signed,
     SignedKind,
     ViaAddress,
     decode,
     encode,
     hello_body,
+    open_envelope,
     signed_text,
 )
 from routing.names import short
@@ -76,10 +76,9 @@ class Connecting:
         if core.attempts.requested_count() >= core.limits.requests_max:
             core.count("attempt.too_many")
             return False
+        via = core.relay.way_out(via)
         if via is None and not len(core.table):
-            via = core.bootstrapping.proxy()
-            if via is None:
-                return False
+            return False
         attempt_id = core.dice.bytes(16)
         hop = b"" if via is not None else core.relay.first_hop(name, teller)
         reply_to: Address
@@ -329,10 +328,10 @@ class Connecting:
     def _rides(self, link: Link, attempt: Attempt, hello: Hello) -> bool:
         """Tell whether the Response in a Hello(PRIMARY) is the far end's, and valid."""
         core = self.core
-        envelope = decode(Envelope, hello.response)
-        signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is None or signed is None or signed.kind is not MessageKind.CONNECT_RESPONSE:
+        opened = open_envelope(hello.response)
+        if opened is None or opened[1].kind is not MessageKind.CONNECT_RESPONSE:
             return False
+        envelope, signed = opened
         response = decode(ConnectResponse, signed.body)
         if response is None or response.attempt != attempt.id or signed.key != link.key:
             return False

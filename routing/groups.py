@@ -16,15 +16,14 @@ from routing._filter import TimedFilter
 from routing.limits import GROUP_SIZE
 from routing.links import Arrival
 from routing.messages import (
-    Envelope,
     FindGroup,
     FrameKind,
     GroupAddress,
     MessageKind,
     NodeAddress,
     Signed,
-    decode,
     encode,
+    open_envelope,
 )
 from routing.names import distance, nearest
 
@@ -171,11 +170,11 @@ class Groups:
 
     def on_copy(self, arrival: Arrival) -> None:
         """A copy that came routed, from a first node that does not hold us."""
-        envelope = decode(Envelope, arrival.signed.body)
-        signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is None or signed is None or not is_copied(signed):
+        opened = open_envelope(arrival.signed.body)
+        if opened is None or not is_copied(opened[1]):
             self.core.count("copy.malformed")
             return
+        envelope, signed = opened
         self.core.relay.consume(Arrival(signed, envelope, arrival.token))
 
     def on_table_changed(self) -> None:

@@ -121,25 +121,22 @@ class Membership:
         core = self.core
         if target in self.finds or len(self.finds) >= FINDS_MAX or core.name is None:
             return
-        if via is None and not len(core.table):
-            via = core.bootstrapping.proxy()
+        via = core.relay.way_out(via)
         self.finds[target] = Find(target, 0 if via is None else via.token, hop)
         self._ask(self.finds[target])
 
     def _ask(self, find: Find) -> None:
         core = self.core
         assert core.name is not None
-        via = core.links.get(find.via)
-        if via is None and not len(core.table):
-            via = core.bootstrapping.proxy()
-        ways = nearest(find.target, core.table.names(), GROUP_SIZE)
+        via = core.relay.way_out(core.links.get(find.via))
+        ways = core.table.group(find.target, including_self=False)
         reply_to: Address
         hop = b""
         if via is not None:
             reply_to = ClientAddress(via.name, core.key)
         elif ways:
-            first = find.hop if find.hop in core.table else ways[find.tries % len(ways)]
-            hop = first if find.tries == 0 else ways[find.tries % len(ways)]
+            chosen = find.tries == 0 and find.hop in core.table
+            hop = find.hop if chosen else ways[find.tries % len(ways)]
             reply_to = ViaAddress(hop, core.name)
         else:
             self._give_up(find)

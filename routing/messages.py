@@ -54,6 +54,7 @@ __all__ = [
     "decode",
     "encode",
     "hello_body",
+    "open_envelope",
     "signed_text",
     "vote_body",
 ]
@@ -438,6 +439,13 @@ def decode(kind: type[T], body: bytes) -> T | None:
         return _decoders[kind].decode(body)  # type: ignore[return-value]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def open_envelope(body: bytes) -> tuple[Envelope, Signed] | None:
+    """Return an envelope and its signed part, nothing verified; None for other bytes."""
+    envelope = decode(Envelope, body)
+    signed = None if envelope is None else decode(Signed, envelope.signed)
+    return None if envelope is None or signed is None else (envelope, signed)
 
 
 def signed_text(kind: SignedKind, tag: bytes, body: bytes) -> bytes:

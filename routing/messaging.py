@@ -78,12 +78,10 @@ class Messaging:
             core.count("message.busy")
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
+        message_id = core.dice.bytes(16)
+        body = fact.payload
         if fact.kind is MessageKind.REPLY:
-            message_id = core.dice.bytes(16)
             body = encode(Reply(fact.id, fact.failed, fact.payload))
-        else:
-            message_id = core.dice.bytes(16)
-            body = fact.payload
         if fact.kind is MessageKind.REQUEST:
             if len(self.pending) >= core.limits.consumed_entries:
                 core.act(do.Failed(fact.reference, "busy: too many requests under way"))

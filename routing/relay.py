@@ -28,9 +28,10 @@ from routing.messages import (
     ViaAddress,
     decode,
     encode,
+    open_envelope,
     signed_text,
 )
-from routing.names import client_name, nearest, network_name
+from routing.names import client_name, network_name
 from routing.state import JOINER_KINDS, LinkRole
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Relay:
     ) -> Envelope:
         """Return the signed envelope of a message of ours, route number 0."""
         core = self.core
-        if via is None and (core.name is None or self._is_hanging()):
-            via = core.bootstrapping.proxy()
+        via = self.way_out(via)
         source: Address
         if via is not None or core.name is None:
             source = ClientAddress(via.name if via is not None else core.client_name, core.key)
@@ -130,8 +130,7 @@ class Relay:
             rank: 0 for the best first hop, 1 for the next best, and so on in turn.
         """
         core = self.core
-        if via is None and (core.name is None or self._is_hanging()):
-            via = core.bootstrapping.proxy()
+        via = self.way_out(via)
         if via is not None:
             core.send(via, FrameKind.ROUTED, envelope)
             return True
@@ -141,7 +140,7 @@ class Relay:
         link = self._resolve(destination) if rank == 0 else None
         if link is None:
             target = _target(destination)
-            ways = nearest(target, core.table.names(), ROUTES_MAX)
+            ways = core.table.group(target, ROUTES_MAX, including_self=False)
             if not ways:
                 core.count("send.no_path")
                 return False
@@ -160,23 +159,29 @@ class Relay:
         table = self.core.table
         if teller and teller in table:
             return teller
-        ways = nearest(target, table.names(), 1)
+        ways = table.group(target, 1, including_self=False)
         return ways[0] if ways else b""
 
-    def _is_hanging(self) -> bool:
-        """Tell whether every message of ours must go through a proxy: nobody routes to us yet."""
-        return not len(self.core.table) and self.core.bootstrapping.proxy() is not None
+    def way_out(self, via: Link | None) -> Link | None:
+        """Return the proxy a message of ours goes through, None for the table.
+
+        Without a routing connection nobody routes to us yet: everything goes through the proxy that
+        has admitted us, if there is one.
+        """
+        if via is None and not len(self.core.table):
+            return self.core.bootstrapping.proxy()
+        return via
 
     # -- what comes in
 
     def on_frame(self, link: Link, body: bytes) -> None:
         """A ROUTED frame: malformed closes, seen before is counted, else it goes on or is ours."""
         core = self.core
-        envelope = decode(Envelope, body)
-        signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is None or signed is None or envelope.route >= ROUTES_MAX:
+        opened = open_envelope(body)
+        if opened is None or opened[0].route >= ROUTES_MAX:
             core.frames.malformed(link, "envelope")
             return
+        envelope, signed = opened
         if not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
             return
@@ -190,11 +195,11 @@ class Relay:
 
     def on_copy(self, link: Link, body: bytes) -> None:
         """A GROUP_COPY frame: consumed here, never passed on."""
-        envelope = decode(Envelope, body)
-        signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is None or signed is None or not _may_be_copied(signed):
+        opened = open_envelope(body)
+        if opened is None or not _may_be_copied(opened[1]):
             self.core.frames.malformed(link, "group copy")
             return
+        envelope, signed = opened
         self.consume(Arrival(signed, envelope, link.token))
 
     def _may_send(self, link: Link, signed: Signed) -> bool:
