@@ -48,9 +48,17 @@ from routing.events import (
 )
 from routing.identity import Identity
 from routing.limits import Limits
-from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress
+from routing.messages import (
+    Address,
+    Authority,
+    AuthorityKind,
+    ClientAddress,
+    GroupAddress,
+    NodeAddress,
+)
 from routing.names import Name
 from routing.node import Client, Node
+from routing.outbox import GroupReply
 from routing.runner import run
 from routing.state import Connection, Detail, Direction, ExpectedConnection, Phase, State
 from routing.views import Peer
@@ -58,6 +66,8 @@ from routing.watch import Events
 
 __all__ = [
     "Address",
+    "Authority",
+    "AuthorityKind",
     "BookError",
     "BootstrapFinished",
     "BootstrapStarted",
@@ -82,6 +92,7 @@ __all__ = [
     "ExpectedConnection",
     "Founded",
     "GroupAddress",
+    "GroupReply",
     "HandlerFailed",
     "Identity",
     "IdentityError",

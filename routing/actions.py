@@ -5,7 +5,7 @@ from __future__ import annotations
 from routing.errors import CloseCode
 from routing.events import Event, Message
 from routing.inputs import record
-from routing.messages import FrameKind
+from routing.messages import Address, FrameKind
 from routing.state import Token
 
 __all__ = [
@@ -94,10 +94,12 @@ class Deliver:
 
 @record
 class Answered:
-    """The reply to a submitted request."""
+    """A reply to a submitted request; a group's request has as many as were asked for."""
 
     reference: int
     payload: bytes
+    source: Address
+    key: bytes
 
 
 @record

@@ -14,17 +14,12 @@ from msgspec import Struct
 from routing import actions as do
 from routing import events as told
 from routing._filter import TimedFilter
+from routing.bodies import ConnectRequest, ConnectResponse
 from routing.dials import Purpose
 from routing.endpoints import source_group
 from routing.errors import CloseCode, Outcome, Refusal
 from routing.links import Link, host_of
-from routing.messages import (
-    Certificate,
-    ConnectRequest,
-    ConnectResponse,
-    Envelope,
-    Hello,
-)
+from routing.messages import Certificate, Envelope, Hello
 from routing.names import short
 from routing.state import Connection, ExpectedConnection, LinkRole
 

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from routing.attempts import Attempt
+from routing.bodies import ConnectRefused, ConnectRequest, ConnectResponse
 from routing.certificates import certified_name, is_valid
 from routing.dials import Purpose
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal
@@ -23,9 +24,6 @@ from routing.messages import (
     Address,
     ClientAddress,
     Confirmation,
-    ConnectRefused,
-    ConnectRequest,
-    ConnectResponse,
     Envelope,
     FrameKind,
     Hello,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
+from routing.bodies import Acknowledged
 from routing.limits import ROUTES_MAX
 from routing.links import Arrival
 from routing.messages import (
-    Acknowledged,
+    ACKNOWLEDGE,
     Address,
     ClientAddress,
     Envelope,
@@ -140,7 +141,7 @@ class Delivery:
     def acknowledge(self, arrival: Arrival) -> None:
         """Tell the source that we have its message; a repeat is answered by another way."""
         core, signed = self.core, arrival.signed
-        if not isinstance(signed.destination, NodeAddress | ClientAddress):
+        if not signed.flags & ACKNOWLEDGE:
             return
         body = encode(Acknowledged(signed.id))
         rank = arrival.envelope.route

@@ -18,17 +18,17 @@ from typing import Any, ClassVar, Final, Self
 from routing.config import Config
 from routing.core import Core, CoreConfig
 from routing.endpoints import parse
-from routing.errors import NotConnected, RequestTimedOut, UsageError
-from routing.events import BootstrapFinished, Event, Message, RoundOutcome, StateChanged, Terminated
+from routing.errors import NotConnected, UsageError
+from routing.events import BootstrapFinished, Event, RoundOutcome, StateChanged, Terminated
 from routing.identity import IdentitySigner
 from routing.inbox import Inbox, MessagesHandler, RequestHandler
-from routing.inputs import ContactsLearnt, Submitted
+from routing.inputs import ContactsLearnt
 from routing.keeping import Keeping
 from routing.limits import SECOND
-from routing.messages import Address, MessageKind
 from routing.names import Name, network_tag
-from routing.outbox import Outbox, checked_destination, checked_payload
-from routing.pressure import PatientHost, ways_out
+from routing.outbox import Outbox
+from routing.pressure import PatientHost
+from routing.sending import Sending
 from routing.service.host import HostConfig
 from routing.state import Connection, Detail, Phase, State
 from routing.talk import Talk
@@ -37,14 +37,11 @@ from routing.watch import Events, Watch, holds
 
 __all__ = ["Door"]
 
-REQUEST_TIMEOUT_S: Final = 10.0
-"""Unless the caller says otherwise: a route of some seconds there and back."""
-
 DISCOVER_TIMEOUT_S: Final = 30.0
 """A discovery that takes longer is given up; the next round without an answer asks again."""
 
 
-class Door:
+class Door(Sending):
     """What nodes and clients share. `async with` starts it, once; it does not start again."""
 
     _client: ClassVar[bool]
@@ -292,147 +289,6 @@ class Door:
             raise UsageError(f"add_contacts({endpoints!r}) must be given a list of endpoints")
         host = self._serving()
         host.submit(ContactsLearnt([str(parse(text)) for text in endpoints]))
-
-    # -- sending
-
-    async def send(
-        self,
-        dst: Address,
-        payload: bytes,
-        *,
-        signed: bool = False,
-        wait: bool = False,
-        acknowledged: bool = True,
-    ) -> None:
-        """Send a message; returns when it is on its way, which says nothing about its arrival.
-
-        Waits while the connection it takes has too much queued already.
-
-        Args:
-            dst: Node, client or group.
-            payload: At most `Limits.payload_bytes_max` bytes.
-            signed: Sign and route it even where a direct connection would do.
-            wait: Wait until we are connected instead of raising.
-            acknowledged: Send again until it has arrived, if it is routed to one receiver.
-
-        Raises:
-            NotConnected: we are not connected and `wait` is False, or we have stopped.
-            RoutingError: too many messages wait to be acknowledged.
-            UsageError: a wrong destination or payload.
-        """
-        body = checked_payload(payload, self.config.limits)
-        destination = checked_destination(dst)
-        await self._ready(destination, wait)
-        with self._outbox.sending() as reference:
-            kind, once = MessageKind.MESSAGE, not acknowledged
-            self._submit(reference, kind, destination, body, signed=signed, once=once)
-
-    async def send_many(
-        self, dst: Address, payloads: Iterable[bytes], *, acknowledged: bool = True
-    ) -> None:
-        """Send several messages to one destination, in order; as `send` for each.
-
-        Raises:
-            NotConnected: we are not, or no longer, connected; those before were sent.
-            UsageError: a wrong destination or payload; none was sent.
-        """
-        bodies = [checked_payload(payload, self.config.limits) for payload in payloads]
-        for body in bodies:
-            await self.send(dst, body, acknowledged=acknowledged)
-
-    async def request(
-        self,
-        dst: Address,
-        payload: bytes,
-        *,
-        timeout: float = REQUEST_TIMEOUT_S,
-        signed: bool = False,
-        wait: bool = False,
-    ) -> bytes:
-        """Send a request and return the reply; from a group, the first that comes.
-
-        Args:
-            dst: Node, client or group.
-            payload: At most `Limits.payload_bytes_max` bytes.
-            timeout: Seconds for everything, waiting included.
-            signed: Sign and route it even where a direct connection would do.
-            wait: Wait until we are connected instead of raising.
-
-        Raises:
-            NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
-            RequestTimedOut: no reply came in time.
-            HandlerFailed: the handler at the far end raised.
-            Unroutable: nobody has, or is responsible for, the destination.
-            UsageError: a wrong destination, payload or timeout.
-        """
-        body = checked_payload(payload, self.config.limits)
-        destination = checked_destination(dst)
-        if not 0 < timeout < float("inf"):
-            raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
-        try:
-            async with asyncio.timeout(timeout):
-                await self._ready(destination, wait)
-                reference, reply = self._outbox.expect()
-                try:
-                    limit = max(1, int(timeout * SECOND))
-                    self._submit(
-                        reference,
-                        MessageKind.REQUEST,
-                        destination,
-                        body,
-                        signed=signed,
-                        timeout_ns=limit,
-                    )
-                    return await reply
-                finally:
-                    self._outbox.forget(reference)
-        except RequestTimedOut:
-            raise
-        except TimeoutError:
-            raise RequestTimedOut(f"no reply within {timeout} s") from None
-
-    async def _ready(self, dst: Address, wait: bool) -> None:
-        self._serving()
-        if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
-            if not wait:
-                raise NotConnected(f"we are {self.state}, not connected; wait or use wait=True")
-            await self.wait_for(Phase.CONNECTED)
-        for token in ways_out(self._running(), dst):
-            await self._serving().room(token)
-
-    def _is_alone_and_named(self) -> bool:
-        """A founder that is all of its network may send to itself and to groups."""
-        return not self._client and self.state.detail is Detail.RELOCATED and self.name is not None
-
-    def _submit(
-        self,
-        reference: int,
-        kind: MessageKind,
-        dst: Address,
-        payload: bytes,
-        *,
-        signed: bool = False,
-        once: bool = False,
-        timeout_ns: int = 0,
-        id: bytes = b"",
-        failed: bool = False,
-    ) -> None:
-        fact = Submitted(reference, kind, dst, payload, id, failed, timeout_ns, signed, not once)
-        self._serving().submit(fact)
-
-    def _answer(self, request: Message, payload: bytes, failed: bool) -> None:
-        """Send the reply to a request; one that has become impossible is counted."""
-        if self._is_over():
-            self._counters["reply.too_late"] += 1
-            return
-        limit = self.config.limits.payload_bytes_max
-        if len(payload) > limit:
-            self._counters["reply.too_large"] += 1
-            payload, failed = f"reply of {len(payload)} bytes exceeds {limit}".encode(), True
-        reference = self._outbox.next_reference()
-        self._submit(
-            reference, MessageKind.REPLY, request.source, payload, id=request.id, failed=failed
-        )
 
     # -- what the host tells
 

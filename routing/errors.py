@@ -7,7 +7,9 @@ bound and the cure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 __all__ = [
     "BookError",
@@ -71,7 +73,11 @@ class NotConnected(RoutingError):
 
 
 class RequestTimedOut(RoutingError, TimeoutError):
-    """No reply came within the time allowed."""
+    """No reply, or too few, came within the time allowed; `replies` holds those that came."""
+
+    def __init__(self, text: str, replies: Iterable[Any] = ()) -> None:
+        super().__init__(text)
+        self.replies = list(replies)
 
 
 class Unroutable(RoutingError):

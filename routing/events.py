@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from routing.errors import CloseCode, Outcome, Refusal
-from routing.messages import Address
+from routing.messages import Address, Authority
 from routing.state import Direction, State
 
 __all__ = [
@@ -196,6 +196,10 @@ class Message:
     id: bytes
     request: bool
     """A reply is wanted."""
+    token: bytes = b""
+    """What the reply gives back: it is about this request. Empty for other messages."""
+    authority: Authority | None = None
+    """Under which the source acts, checked; None where it names none."""
 
 
 Event = (

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from routing._filter import TimedFilter
+from routing.bodies import FindGroup
 from routing.limits import GROUP_SIZE
 from routing.links import Arrival
 from routing.messages import (
-    FindGroup,
     FrameKind,
     GroupAddress,
     MessageKind,
@@ -116,11 +116,13 @@ class Groups:
         core = self.core
         group = nearest(resolution.target, resolution.known, GROUP_SIZE)
         assert core.name is not None
-        body = encode(FindGroup(resolution.target, core.name, NodeAddress(core.name)))
+        body = encode(FindGroup(resolution.target, NodeAddress(core.name)))
         for name in group:
             if name not in resolution.asked and name not in resolution.answered:
                 resolution.asked.append(name)
-                core.relay.send(MessageKind.FIND_GROUP, NodeAddress(name), body)
+                core.relay.send(
+                    MessageKind.FIND_GROUP, NodeAddress(name), body, leave_out=core.name
+                )
         if all(name in resolution.answered for name in group):
             self._finish(resolution, group)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, dataclass_transform
 
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Nanos
-from routing.messages import Address, FrameKind, MessageKind
+from routing.messages import Address, Authority, FrameKind, MessageKind
 from routing.state import Connection, Token
 
 __all__ = [
@@ -146,6 +146,14 @@ class Submitted:
     """Sign and route it even where a direct connection would do."""
     acknowledged: bool = True
     """Sent again, if it is routed to one node or client, until acknowledged; else at most once."""
+    replies: int = 1
+    """For REQUEST to a group: of how many distinct members."""
+    token: bytes = b""
+    """For REPLY: `Message.token` of the request."""
+    authority: Authority | None = None
+    """Under which the message is sent; it is signed and routed then."""
+    message_id: bytes = b""
+    """For a message of a group: the same 16 bytes at every member; empty: from its content."""
 
 
 @record

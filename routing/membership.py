@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from routing.bodies import FindGroup, GroupIs
 from routing.errors import CloseCode
 from routing.limits import GROUP_SIZE
 from routing.links import Arrival, Link
 from routing.messages import (
     Address,
     ClientAddress,
-    FindGroup,
     FrameKind,
     GroupAddress,
-    GroupIs,
     MessageKind,
     Neighbours,
     NodeAddress,
@@ -142,9 +141,16 @@ class Membership:
             self._give_up(find)
             return
         find.tries += 1
-        body = encode(FindGroup(find.target, core.name, reply_to))
+        body = encode(FindGroup(find.target, reply_to))
         core.count("find.asked")
-        core.relay.send(MessageKind.FIND_GROUP, GroupAddress(find.target), body, via=via, hop=hop)
+        core.relay.send(
+            MessageKind.FIND_GROUP,
+            GroupAddress(find.target),
+            body,
+            via=via,
+            hop=hop,
+            leave_out=core.name,
+        )
         core.alarm("find", find.target, core.limits.find_retry_ns)
 
     def on_find_retry(self, target: bytes) -> None:
@@ -174,7 +180,7 @@ class Membership:
             return
         if core.name is None or not (len(core.table) or core.founding.founder):
             return
-        names = [name for name in core.table.names() if name != find.asker]
+        names = [name for name in core.table.names() if name != arrival.signed.leave_out]
         listed = nearest(find.target, [core.name, *names], core.limits.group_list_max)
         if core.name not in listed:
             listed = [*listed[:-1], core.name]
@@ -182,10 +188,11 @@ class Membership:
         core.relay.send(MessageKind.GROUP_IS, find.reply_to, body)
 
     def _may_ask(self, find: FindGroup, arrival: Arrival) -> bool:
-        source = arrival.signed.source
-        if isinstance(source, NodeAddress) and source.name != find.asker:
+        """Whoever has a name asks to be left out himself, and nobody else."""
+        signed = arrival.signed
+        if isinstance(signed.source, NodeAddress) and signed.source.name != signed.leave_out:
             return False
-        return is_own_reply_address(find.reply_to, arrival.signed)
+        return is_own_reply_address(find.reply_to, signed)
 
     def on_group(self, arrival: Arrival) -> None:
         """An answer to a question of ours; unasked ones are counted and forgotten."""

@@ -16,39 +16,35 @@ import msgspec
 from msgspec import Meta, Struct
 
 __all__ = [
+    "ACKNOWLEDGE",
     "NO_ATTEMPT",
     "Ack",
-    "Acknowledged",
     "Address",
     "Admit",
+    "Authority",
+    "AuthorityKind",
     "Certificate",
     "ClientAddress",
     "Close",
     "Confirmation",
-    "ConnectRefused",
-    "ConnectRequest",
-    "ConnectResponse",
     "Contacts",
     "Direct",
     "Envelope",
-    "FindGroup",
     "FrameKind",
     "GroupAddress",
-    "GroupIs",
     "Hello",
     "HelloRole",
     "MessageKind",
-    "NameVote",
     "Neighbours",
     "NodeAddress",
     "Ping",
+    "Reachable",
     "Refuse",
-    "Reply",
-    "RequestName",
     "SecondaryFailed",
     "Signed",
     "SignedKind",
-    "Unroutable",
+    "Throttled",
+    "Unneeded",
     "ViaAddress",
     "Vote",
     "decode",
@@ -64,6 +60,8 @@ Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Bytes64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 Byte = Annotated[int, Meta(ge=0, le=255)]
+Flags = Annotated[int, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Word = Annotated[int, Meta(ge=0, le=65_535)]
 EndpointText = Annotated[str, Meta(max_length=64)]
 Endpoints = Annotated[list[EndpointText], Meta(max_length=8)]
@@ -101,6 +99,9 @@ class FrameKind(IntEnum):
     NEIGHBOURS = 13
     CONTACTS = 14
     DIRECT = 15
+    REACHABLE = 16
+    UNNEEDED = 17
+    THROTTLED = 18
 
 
 class HelloRole(IntEnum):
@@ -132,11 +133,27 @@ class MessageKind(IntEnum):
     COPY = 9
     """The envelope of a message to a group, for a member that the first node does not hold."""
     ACKNOWLEDGED = 10
+    BUSY = 11
+    """The consumer has no room for the message just now; it was not taken."""
+    VOUCH = 12
+    VOUCHED = 13
+    REGISTER = 14
+    RECORDS = 15
     MESSAGE = 16
     """An application's message; the body is the payload."""
     REQUEST = 17
     """An application's message that wants a reply; the body is the payload."""
     REPLY = 18
+    BALLOT = 19
+    """One member's part in a message from its group."""
+    PART = 20
+    """A piece of a message that is larger than a frame may be."""
+    WHOLE_WANTED = 21
+    """The receiver of ballots asks one voter for the content."""
+    MOVED = 22
+    """A client tells the proxy it hung on where it hangs now."""
+    FORWARDED = 23
+    """The envelope of a message to a client that has moved."""
 
 
 # -- addresses
@@ -169,6 +186,25 @@ class ViaAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 Address = NodeAddress | ClientAddress | GroupAddress | ViaAddress
+
+
+class AuthorityKind(IntEnum):
+    """What an authority is (u8)."""
+
+    CLIENT = 1
+    """The client whose client name is the element."""
+    CLIENT_GROUP = 2
+    """The group that manages the client of this client name."""
+    ELEMENT_GROUP = 3
+    """The group around the element."""
+    NODE = 4
+    """The node of this name."""
+    NODE_GROUP = 5
+    """The group that manages the node of this name."""
+
+
+ACKNOWLEDGE: Final = 1
+"""Flag of `Signed`: the source wants an acknowledgement; without it, at most once."""
 
 # -- names
 
@@ -234,6 +270,9 @@ class Admit(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     name: Bytes32
     observed: EndpointText
+    messages_per_s: Count
+    """What a client may send in a second, with a burst of as much; 0 for everybody else."""
+    bytes_per_s: Count
 
 
 class Refuse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -274,6 +313,26 @@ class Contacts(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     endpoints: Endpoints
 
 
+class Reachable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A proxy to a joiner: could the endpoints you advertise be dialled from here?"""
+
+    reachable: bool
+
+
+class Unneeded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Between peers: I hold you as surplus; with `agreed` so do I, and the connection ends."""
+
+    agreed: bool
+
+
+class Throttled(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A proxy to a client: the message `id` was beyond your allowance and was not passed on."""
+
+    id: Bytes16
+    wait_ms: Count
+    """When there is room for it again."""
+
+
 class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An application's message between the two ends of one connection, proved by the channel."""
 
@@ -285,17 +344,29 @@ class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 # -- routed messages
 
 
-class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The part of an envelope that its source signs."""
+class Authority(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Under which authority a message is sent; whoever consumes it checks that the claim fits."""
 
-    id: Bytes16
-    source: Address
+    kind: AuthorityKind
+    element: Bytes32
+    """The name it is about: of the client, of the node, or of the element."""
+
+
+class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The part of an envelope that its source signs; what relays read comes first."""
+
     destination: Address
     kind: MessageKind
+    leave_out: Annotated[bytes, Meta(max_length=32)]
+    """A name that no hop may pass the message on to (32 bytes), or empty."""
+    flags: Flags
+    id: Bytes16
+    source: Address
     key: Bytes32
     """The source's key; the signature is verified with it."""
     origin: Annotated[bytes, Meta(max_length=64)]
     """n1 | n2 of a node's name (64 bytes), so that the name follows from the key; else empty."""
+    authority: Authority | None
     body: bytes
 
 
@@ -308,122 +379,8 @@ class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     signature: Bytes64
 
 
-class ConnectRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """I want to be connected with `target` both ways."""
-
-    attempt: Bytes16
-    target: Bytes32
-    incarnation: Bytes8
-    endpoints: Endpoints
-    reply_to: Address
-    certificate: Certificate
-    urgent: bool
-    """The target is in my close group, or my bucket for it holds fewer than two."""
-    relaxed: bool
-
-
-class ConnectResponse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """I am dialling you; here is where to dial me."""
-
-    attempt: Bytes16
-    request: Bytes32
-    """SHA-256 of the signed part of the request."""
-    incarnation: Bytes8
-    endpoints: Endpoints
-    certificate: Certificate
-    relaxed: bool
-
-
-class ConnectRefused(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """No, for a reason that was known before any dial."""
-
-    attempt: Bytes16
-    reason: Byte
-
-
-class RequestName(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Give the key of this message a name, or confirm the one it holds."""
-
-    reply_to: Address
-    held: Certificate | None
-    proposed: Annotated[list[Bytes32], Meta(max_length=2)]
-    """From the second asking on: the two names nearest to the client name that any vote named."""
-
-
-class NameVote(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One member's vote for (n1, n2)."""
-
-    n1: Bytes32
-    n2: Bytes32
-    size: Annotated[int, Meta(ge=1, le=8)]
-    signature: Bytes64
-
-
-class FindGroup(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Who is nearest to `target`, leaving `asker` out?"""
-
-    target: Bytes32
-    asker: Bytes32
-    reply_to: Address
-
-
-class GroupIs(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The answerer and up to 15 names it holds consolidated, nearest to `target` first."""
-
-    target: Bytes32
-    names: Names
-
-
-class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The message `id` ended at a node that is not its destination and knows none nearer."""
-
-    id: Bytes16
-
-
-class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The message `id` has reached its destination, which is the source of this."""
-
-    id: Bytes16
-
-
-class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The answer to the request `id`; with `failed` the payload is a reason in words."""
-
-    id: Bytes16
-    failed: bool
-    payload: bytes
-
-
 _encoder = msgspec.msgpack.Encoder()
-_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
-    kind: msgspec.msgpack.Decoder(kind)
-    for kind in (
-        Hello,
-        Ack,
-        Confirmation,
-        SecondaryFailed,
-        Admit,
-        Refuse,
-        Ping,
-        Close,
-        Neighbours,
-        Contacts,
-        Direct,
-        Signed,
-        Envelope,
-        ConnectRequest,
-        ConnectResponse,
-        ConnectRefused,
-        RequestName,
-        NameVote,
-        FindGroup,
-        GroupIs,
-        Unroutable,
-        Acknowledged,
-        Reply,
-        Certificate,
-    )
-}
+_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {}
 
 T = TypeVar("T", bound=Struct)
 
@@ -435,8 +392,11 @@ def encode(record: Struct) -> bytes:
 
 def decode(kind: type[T], body: bytes) -> T | None:
     """Return the record, or None where the bytes are not one: a peer's fault is data."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
-        return _decoders[kind].decode(body)  # type: ignore[return-value]
+        return decoder.decode(body)  # type: ignore[return-value]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

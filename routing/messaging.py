@@ -6,17 +6,20 @@ cannot be answered fails with a reason and never hangs.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from routing import actions as do
 from routing._filter import TimedFilter
+from routing.bodies import Reply, Unroutable
 from routing.events import Message, Proof
 from routing.inputs import Submitted
-from routing.limits import SECOND
+from routing.limits import QUORUM_SIZE, SECOND
 from routing.links import Arrival, Link
 from routing.messages import (
+    ACKNOWLEDGE,
     Address,
     ClientAddress,
     Direct,
@@ -24,8 +27,6 @@ from routing.messages import (
     GroupAddress,
     MessageKind,
     NodeAddress,
-    Reply,
-    Unroutable,
     decode,
     encode,
 )
@@ -40,13 +41,25 @@ UNROUTABLE_WINDOW_NS = 30 * SECOND
 """An Unroutable for a message sent longer ago is of no use to its sender."""
 
 
+DIRECT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
+"""Kinds that go over the connection to their consumer itself, unsigned."""
+
+
 class Pending(Struct):
     """A request that waits for its reply."""
 
     reference: int
     destination: Address
+    token: bytes
+    """What the reply must give back."""
     arrived: bool = False
     """Acknowledged: whatever a late copy ends at, the request has not come to nothing."""
+    wanted: int = 1
+    """Replies of distinct members of a group; 1 for anybody else."""
+    answered: list[bytes] = []
+    """Keys of those that have replied."""
+    failures: dict[bytes, str] = {}
+    """Key -> why its handler failed."""
 
 
 class Messaging:
@@ -81,12 +94,15 @@ class Messaging:
         message_id = core.dice.bytes(16)
         body = fact.payload
         if fact.kind is MessageKind.REPLY:
-            body = encode(Reply(fact.id, fact.failed, fact.payload))
+            body = encode(Reply(fact.id, fact.token, fact.failed, fact.payload))
         if fact.kind is MessageKind.REQUEST:
             if len(self.pending) >= core.limits.consumed_entries:
                 core.act(do.Failed(fact.reference, "busy: too many requests under way"))
                 return
-            self.pending[message_id] = Pending(fact.reference, fact.destination)
+            token = token_of(message_id, body)
+            self.pending[message_id] = Pending(
+                fact.reference, fact.destination, token, wanted=fact.replies
+            )
             core.alarm("request", message_id, fact.timeout_ns)
         elif fact.kind is MessageKind.MESSAGE:
             self.sent.insert(message_id, fact.reference, now=core.now)
@@ -107,13 +123,15 @@ class Messaging:
             core.send(link, FrameKind.DIRECT, Direct(fact.kind, message_id, body), priority=1)
             return True
         core.count("message.routed")
-        envelope = core.relay.seal(fact.kind, destination, body, message_id=message_id)
+        once = not fact.acknowledged or isinstance(destination, GroupAddress)
+        flags = 0 if once else ACKNOWLEDGE
+        envelope = core.relay.seal(fact.kind, destination, body, message_id=message_id, flags=flags)
         if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
             core.relay.deliver_own_group(envelope, destination.name)
             return True
         if not core.relay.launch(envelope, destination):
             return False
-        if fact.acknowledged and isinstance(destination, NodeAddress | ClientAddress):
+        if not once:
             core.delivery.begin(message_id, fact.reference, destination, envelope)
         return True
 
@@ -146,7 +164,7 @@ class Messaging:
         else:
             core.frames.malformed(link, "a message to a joiner")
             return
-        if direct.kind < MessageKind.MESSAGE:
+        if direct.kind not in DIRECT_KINDS:
             core.frames.malformed(link, "a control message as a direct one")
             return
         self._take(
@@ -200,30 +218,50 @@ class Messaging:
     ) -> None:
         core = self.core
         if kind is MessageKind.REPLY:
-            self._on_reply(source, body)
+            self._on_reply(source, key, body)
             return
         core.count("message.delivered")
         request = kind is MessageKind.REQUEST
-        core.act(do.Deliver(Message(source, destination, body, key, proof, message_id, request)))
+        token = token_of(message_id, body) if request else b""
+        message = Message(source, destination, body, key, proof, message_id, request, token)
+        core.act(do.Deliver(message))
 
-    def _on_reply(self, source: Address, body: bytes) -> None:
+    def _on_reply(self, source: Address, key: bytes, body: bytes) -> None:
         core = self.core
         reply = decode(Reply, body)
         pending = None if reply is None else self.pending.get(reply.id)
         if reply is None or pending is None:
             core.count("reply.unasked")
             return
-        if not _may_answer(pending.destination, source):
+        if not _may_answer(pending.destination, source) or reply.token != pending.token:
             core.count("reply.forged")
             return
-        del self.pending[reply.id]
+        if key in pending.answered or key in pending.failures:
+            core.count("reply.repeated")
+            return
         core.delivery.forget(reply.id)
-        core.alarms.cancel(("request", reply.id))
         if reply.failed:
             text = reply.payload.decode("utf-8", "replace")
-            core.act(do.Failed(pending.reference, f"handler failed: {text}"))
-        else:
-            core.act(do.Answered(pending.reference, reply.payload))
+            self._on_failure(reply.id, pending, key, text)
+            return
+        pending.answered.append(key)
+        core.act(do.Answered(pending.reference, reply.payload, source, key))
+        if len(pending.answered) >= pending.wanted:
+            self._end(reply.id)
+
+    def _on_failure(self, message_id: bytes, pending: Pending, key: bytes, reason: str) -> None:
+        """One whom we asked cannot answer; of a group, the others may."""
+        pending.failures[key] = reason
+        of_group = isinstance(pending.destination, GroupAddress)
+        if of_group and len(pending.failures) < QUORUM_SIZE:
+            self.core.count("reply.failed_member")
+            return
+        self._end(message_id)
+        self.core.act(do.Failed(pending.reference, f"handler failed: {reason}"))
+
+    def _end(self, message_id: bytes) -> None:
+        del self.pending[message_id]
+        self.core.alarms.cancel(("request", message_id))
 
     # -- what comes to nothing
 
@@ -249,7 +287,9 @@ class Messaging:
         """Alarm: no reply in the time the application allowed."""
         pending = self.pending.get(message_id)
         if pending is not None:
-            self.fail(message_id, pending.reference, "timed out")
+            reasons = list(pending.failures.values())
+            reason = f"handler failed: {reasons[-1]}" if reasons else "timed out"
+            self.fail(message_id, pending.reference, reason)
 
     def fail(self, message_id: bytes, reference: int, reason: str) -> None:
         """A message or request of ours has come to nothing; it is told once."""
@@ -271,6 +311,11 @@ class Messaging:
         """Every request under way fails now."""
         for message_id, pending in list(self.pending.items()):
             self.fail(message_id, pending.reference, "stopped")
+
+
+def token_of(message_id: bytes, payload: bytes) -> bytes:
+    """Return what an answer gives back, 16 bytes: it is about this request and this payload."""
+    return blake2b(message_id + payload, digest_size=16).digest()
 
 
 def _may_answer(asked: Address, source: Address) -> bool:

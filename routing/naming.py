@@ -15,6 +15,7 @@ from msgspec import Struct
 from routing import actions as do
 from routing import events as told
 from routing._filter import TimedFilter
+from routing.bodies import NameVote, RequestName
 from routing.certificates import certified_name, has_majority, is_valid
 from routing.limits import SECOND
 from routing.links import Arrival, Link
@@ -24,9 +25,7 @@ from routing.messages import (
     ClientAddress,
     GroupAddress,
     MessageKind,
-    NameVote,
     NodeAddress,
-    RequestName,
     SignedKind,
     Vote,
     decode,

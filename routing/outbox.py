@@ -7,7 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from routing.actions import Answered
 from routing.errors import (
     HandlerFailed,
     NotConnected,
@@ -17,11 +20,43 @@ from routing.errors import (
     UsageError,
 )
 from routing.limits import NAME_BYTES, Limits
-from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress
+from routing.messages import (
+    Address,
+    Authority,
+    AuthorityKind,
+    ClientAddress,
+    GroupAddress,
+    NodeAddress,
+)
 
-__all__ = ["Outbox", "checked_destination", "checked_payload", "failure"]
+__all__ = [
+    "GroupReply",
+    "Outbox",
+    "checked_authority",
+    "checked_destination",
+    "checked_payload",
+    "failure",
+]
 
 log = logging.getLogger("routing")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReply:
+    """What one member of a group replied."""
+
+    source: Address
+    key: bytes
+    """The member's key, 32 bytes."""
+    payload: bytes
+
+
+class Expected(NamedTuple):
+    """A request that waits: for how many replies, those that came, and its end."""
+
+    wanted: int
+    came: list[GroupReply]
+    done: asyncio.Future[None]
 
 
 class Outbox:
@@ -31,7 +66,7 @@ class Outbox:
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
-        self._expected: dict[int, asyncio.Future[bytes]] = {}
+        self._expected: dict[int, Expected] = {}
         self._latest = 0
         self._sending = 0
         self._refused: str | None = None
@@ -46,13 +81,14 @@ class Outbox:
         self._latest += 1
         return self._latest
 
-    def expect(self) -> tuple[int, asyncio.Future[bytes]]:
-        """Return the reference of a request to be sent and the future of its reply."""
+    def expect(self, wanted: int, came: list[GroupReply]) -> tuple[int, asyncio.Future[None]]:
+        """Return the reference of a request to be sent, and what ends when `came` has `wanted`."""
         if self._closed:
             raise NotConnected("we have stopped")
         reference = self.next_reference()
-        self._expected[reference] = asyncio.get_running_loop().create_future()
-        return reference, self._expected[reference]
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._expected[reference] = Expected(wanted, came, done)
+        return reference, done
 
     def forget(self, reference: int) -> None:
         """Nobody waits for this reply any longer; a late one is counted."""
@@ -68,19 +104,21 @@ class Outbox:
         if self._refused is not None:
             raise failure(self._refused)
 
-    def answered(self, reference: int, payload: bytes) -> None:
+    def answered(self, answer: Answered) -> None:
         """A reply has come."""
-        reply = self._expected.get(reference)
-        if reply is None or reply.done():
+        expected = self._expected.get(answer.reference)
+        if expected is None or expected.done.done():
             self._counters["reply.late"] += 1
-        else:
-            reply.set_result(payload)
+            return
+        expected.came.append(GroupReply(answer.source, answer.key, answer.payload))
+        if len(expected.came) >= expected.wanted:
+            expected.done.set_result(None)
 
     def failed(self, reference: int, reason: str) -> None:
         """A request or a message has come to nothing."""
-        reply = self._expected.get(reference)
-        if reply is not None and not reply.done():
-            reply.set_exception(failure(reason))
+        expected = self._expected.get(reference)
+        if expected is not None and not expected.done.done():
+            expected.done.set_exception(failure(reason))
         elif reference == self._sending:
             self._refused = reason
         else:
@@ -90,9 +128,9 @@ class Outbox:
     def close(self) -> None:
         """Fail whatever still waits."""
         self._closed = True
-        for reply in self._expected.values():
-            if not reply.done():
-                reply.set_exception(NotConnected("we have stopped"))
+        for expected in self._expected.values():
+            if not expected.done.done():
+                expected.done.set_exception(NotConnected("we have stopped"))
 
 
 def failure(reason: str) -> RoutingError:
@@ -129,6 +167,22 @@ def checked_destination(dst: object) -> Address:
         case ClientAddress(proxy=proxy, key=key):
             return ClientAddress(_plain(dst, proxy), _plain(dst, key))
     raise UsageError(f"destination {dst!r} must be a NodeAddress, ClientAddress or GroupAddress")
+
+
+def checked_authority(authority: object) -> Authority | None:
+    """Return the authority.
+
+    Raises:
+        UsageError: it is no authority, or its element has not 32 bytes.
+    """
+    if authority is None:
+        return None
+    if not isinstance(authority, Authority) or authority.kind not in AuthorityKind:
+        raise UsageError(f"authority {authority!r} must be an Authority, or None")
+    element: object = authority.element
+    if not isinstance(element, bytes) or len(element) != NAME_BYTES:
+        raise UsageError(f"authority {authority!r} must name an element of {NAME_BYTES} bytes")
+    return Authority(authority.kind, bytes(element))
 
 
 def _plain(dst: object, name: object) -> bytes:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from routing.bodies import ConnectRequest
 from routing.errors import Refusal
 from routing.links import Arrival, Link
-from routing.messages import ConnectRequest, FrameKind, Ping, decode
+from routing.messages import FrameKind, Ping, decode
 
 if TYPE_CHECKING:
     from routing.core import Core

@@ -65,7 +65,7 @@ class Proxying:
         core.count(f"admitted.{role.name.lower()}")
         core.note(link.key, f"admitted as {role.name.lower()}")
         observed = host_of(link.connection.peer)
-        core.send(link, FrameKind.ADMIT, Admit(core.name, observed))
+        core.send(link, FrameKind.ADMIT, Admit(core.name, observed, 0, 0))
         subject = link.token.to_bytes(8, "big")
         if role is LinkRole.RELAY:
             core.alarm("relay", subject, limits.joiner_max_ns)

@@ -11,20 +11,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from routing._filter import MessageFilter
+from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
 from routing.messages import (
     Address,
+    Authority,
     ClientAddress,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
     MessageKind,
     NodeAddress,
     Signed,
     SignedKind,
-    Unroutable,
     ViaAddress,
     decode,
     encode,
@@ -74,6 +74,9 @@ class Relay:
         *,
         via: Link | None = None,
         message_id: bytes = b"",
+        leave_out: bytes = b"",
+        flags: int = 0,
+        authority: Authority | None = None,
     ) -> Envelope:
         """Return the signed envelope of a message of ours, route number 0."""
         core = self.core
@@ -85,12 +88,15 @@ class Relay:
             source = NodeAddress(core.name)
         signed = encode(
             Signed(
-                id=message_id or core.dice.bytes(16),
-                source=source,
                 destination=destination,
                 kind=kind,
+                leave_out=leave_out,
+                flags=flags,
+                id=message_id or core.dice.bytes(16),
+                source=source,
                 key=core.key,
                 origin=core.origin if isinstance(source, NodeAddress) else b"",
+                authority=authority,
                 body=body,
             )
         )
@@ -106,9 +112,10 @@ class Relay:
         via: Link | None = None,
         hop: bytes = b"",
         rank: int = 0,
+        leave_out: bytes = b"",
     ) -> bool:
         """Seal and launch a message; tell whether there was a way out."""
-        envelope = self.seal(kind, destination, body, via=via)
+        envelope = self.seal(kind, destination, body, via=via, leave_out=leave_out)
         return self.launch(envelope, destination, via=via, hop=hop, rank=rank)
 
     def launch(
@@ -238,7 +245,7 @@ class Relay:
         if self._is_ours(destination):
             self.consume(Arrival(signed, envelope, link.token))
             return
-        onward = self._resolve(destination, exclude=_asker(signed))
+        onward = self._resolve(destination, exclude=_left_out(signed))
         if onward is not None:
             if envelope.hops + 1 >= HOPS_MAX:
                 core.count("routed.hops")
@@ -364,6 +371,8 @@ class Relay:
                 core.delivery.on_acknowledged(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
                 core.messaging.on_routed(arrival)
+            case _:
+                core.count("consumed.not_known_here")
 
     def _is_authentic(self, signed: Signed) -> bool:
         """Tell whether the source follows from the key (the signature is checked after)."""
@@ -383,13 +392,9 @@ def _may_be_copied(signed: Signed) -> bool:
     return signed.kind in COPIED and isinstance(signed.destination, GroupAddress)
 
 
-def _asker(signed: Signed) -> tuple[bytes, ...]:
+def _left_out(signed: Signed) -> tuple[bytes, ...]:
     """A FindGroup leaves its asker out at every hop, else the question comes straight back."""
-    if signed.kind is MessageKind.FIND_GROUP:
-        find = decode(FindGroup, signed.body)
-        if find is not None:
-            return (find.asker,)
-    return ()
+    return (signed.leave_out,) if signed.leave_out else ()
 
 
 def _target(destination: Address) -> bytes:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from routing._filter import TimedFilter
 from routing.admission import Rate, who_yields
 from routing.attempts import Attempt
+from routing.bodies import ConnectRefused, ConnectRequest, ConnectResponse
 from routing.certificates import certified_name, is_valid
 from routing.dials import Purpose
 from routing.errors import CloseCode, Outcome, Refusal
@@ -19,9 +20,6 @@ from routing.messages import (
     Address,
     ClientAddress,
     Confirmation,
-    ConnectRefused,
-    ConnectRequest,
-    ConnectResponse,
     Envelope,
     FrameKind,
     Hello,

@@ -15,13 +15,14 @@ from msgspec import Struct
 
 from routing.admission import Rate
 from routing.attempts import Attempt
+from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
 from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.groups import Resolution
 from routing.links import Link
 from routing.membership import Find
-from routing.messages import Certificate, ConnectRequest, ConnectResponse, decode, encode
+from routing.messages import Certificate, decode, encode
 from routing.messaging import Pending
 from routing.naming import Cast
 from routing.probing import Probe

@@ -23,14 +23,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NewType
 
+from routing.bodies import ConnectRequest, ConnectResponse
 from routing.limits import GROUP_SIZE
-from routing.messages import (
-    ConnectRequest,
-    ConnectResponse,
-    FrameKind,
-    HelloRole,
-    MessageKind,
-)
+from routing.messages import FrameKind, HelloRole, MessageKind
 
 __all__ = [
     "ALLOWED",

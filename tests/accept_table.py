@@ -70,15 +70,16 @@ contacts that is no founder; REFUSE closes NOT_CONNECTED, and a founder admits J
 _ROWS: Final = {
     #                          HELLO ACK CONFIRMATION SECONDARY_FAILED ADMIT REFUSE PING PONG
     #                          CLOSE HEARTBEAT ROUTED GROUP_COPY NEIGHBOURS CONTACTS DIRECT
-    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh",
-    LinkRole.PRIMARY: "h+++ff++ fffffff",
-    LinkRole.SECONDARY: "hfffff++ fffffff",
-    LinkRole.CONSOLIDATED: "hfffff++ ff+++++",
-    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+",
-    LinkRole.RELAY: "hfffff++ ff+ffff",
-    LinkRole.CLIENT: "hfffff++ ff+fff+",
-    LinkRole.FEELER: "hfff++++ ff+ffff",
-    LinkRole.FELT: "hfffff++ ff+ffff",
+    #                          REACHABLE UNNEEDED THROTTLED
+    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhh",
+    LinkRole.PRIMARY: "h+++ff++ fffffff fff",
+    LinkRole.SECONDARY: "hfffff++ fffffff fff",
+    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ fff",
+    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ fff",
+    LinkRole.RELAY: "hfffff++ ff+ffff fff",
+    LinkRole.CLIENT: "hfffff++ ff+fff+ fff",
+    LinkRole.FEELER: "hfff++++ ff+ffff fff",
+    LinkRole.FELT: "hfffff++ ff+ffff fff",
 }
 _WORDS: Final = {"+": "accept", "h": "BAD_HELLO", "f": "BAD_FRAME"}
 

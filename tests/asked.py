@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from routing.bodies import ConnectRefused, ConnectRequest
 from routing.errors import Outcome, Refusal
 from routing.events import ConnectFailed
 from routing.limits import Limits
-from routing.messages import (
-    Ack,
-    ConnectRefused,
-    ConnectRequest,
-    Envelope,
-    FrameKind,
-    HelloRole,
-    MessageKind,
-)
+from routing.messages import Ack, Envelope, FrameKind, HelloRole, MessageKind
 from tests.persons import Person
 from tests.support import Said, Stage, Wire
 

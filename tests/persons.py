@@ -8,19 +8,18 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from routing.bodies import ConnectRequest, ConnectResponse, NameVote
 from routing.certificates import certified_name, founding_certificate, origin_of
 from routing.messages import (
     NO_ATTEMPT,
     Address,
+    Authority,
     Certificate,
     ClientAddress,
-    ConnectRequest,
-    ConnectResponse,
     Envelope,
     Hello,
     HelloRole,
     MessageKind,
-    NameVote,
     NodeAddress,
     Signed,
     SignedKind,
@@ -131,6 +130,9 @@ class Person:
         source: Address | None = None,
         origin: bytes | None = None,
         message_id: bytes = b"",
+        leave_out: bytes | None = None,
+        flags: int = 0,
+        authority: Authority | None = None,
         hops: int = 0,
         route: int = 0,
     ) -> Envelope:
@@ -139,14 +141,19 @@ class Person:
             source = ClientAddress(proxy, self.key) if proxy else NodeAddress(self.name)
         if origin is None:
             origin = origin_of(self.certificate) if isinstance(source, NodeAddress) else b""
+        if leave_out is None:
+            leave_out = self.name if kind is MessageKind.FIND_GROUP else b""
         signed = encode(
             Signed(
-                id=message_id or self.fresh(),
-                source=source,
                 destination=destination,
                 kind=kind,
+                leave_out=leave_out,
+                flags=flags,
+                id=message_id or self.fresh(),
+                source=source,
                 key=self.key,
                 origin=origin,
+                authority=authority,
                 body=body if isinstance(body, bytes) else encode(body),
             )
         )

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from routing.messages import (
-    FindGroup,
-    FrameKind,
-    GroupAddress,
-    GroupIs,
-    MessageKind,
-    NodeAddress,
-    Signed,
-)
+from routing.bodies import FindGroup, GroupIs
+from routing.messages import FrameKind, GroupAddress, MessageKind, NodeAddress, Signed
 from routing.names import distance, nearest
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from routing import actions as do
 from routing.actions import Action
+from routing.bodies import GroupIs
 from routing.book import ContactBook
 from routing.core import Core, CoreConfig
 from routing.errors import CloseCode, DialFailure
@@ -37,7 +38,6 @@ from routing.messages import (
     ClientAddress,
     Envelope,
     FrameKind,
-    GroupIs,
     HelloRole,
     MessageKind,
     Neighbours,
@@ -66,6 +66,10 @@ class Said(list[Action]):
     def of(self, kind: type[T]) -> list[T]:
         """Return the actions of one kind."""
         return [action for action in self if isinstance(action, kind)]
+
+    def answers(self) -> list[tuple[int, bytes]]:
+        """Return (reference, payload) of every request that was answered."""
+        return [(each.reference, each.payload) for each in self.of(do.Answered)]
 
     def events(self, kind: type[T]) -> list[T]:
         """Return the events of one kind that the application was told."""
@@ -170,7 +174,7 @@ class Wire:
 
     def admit(self, *, observed: str = "127.0.0.1") -> Said:
         """Let a proxy admit the core."""
-        return self.say(FrameKind.ADMIT, Admit(self.person.name, observed))
+        return self.say(FrameKind.ADMIT, Admit(self.person.name, observed, 0, 0))
 
     def group_is(self, target: bytes, *names: bytes, proxy: bytes = b"") -> Said:
         """Let the person answer a FindGroup of the core, over this wire."""

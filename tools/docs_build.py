@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from routing import bodies
 from routing import messages as wire
 from routing.errors import CloseCode, DialFailure, Outcome
 from routing.messages import HelloRole
@@ -38,20 +39,35 @@ _RECORDS: tuple[type[Struct], ...] = (
     wire.Neighbours,
     wire.Contacts,
     wire.Direct,
+    wire.Reachable,
+    wire.Unneeded,
+    wire.Throttled,
     wire.Envelope,
     wire.Signed,
+    wire.Authority,
     wire.Vote,
     wire.Certificate,
-    wire.ConnectRequest,
-    wire.ConnectResponse,
-    wire.ConnectRefused,
-    wire.RequestName,
-    wire.NameVote,
-    wire.FindGroup,
-    wire.GroupIs,
-    wire.Unroutable,
-    wire.Acknowledged,
-    wire.Reply,
+    bodies.ConnectRequest,
+    bodies.ConnectResponse,
+    bodies.ConnectRefused,
+    bodies.RequestName,
+    bodies.NameVote,
+    bodies.FindGroup,
+    bodies.GroupIs,
+    bodies.Unroutable,
+    bodies.Acknowledged,
+    bodies.Reply,
+    bodies.Busy,
+    bodies.Vouch,
+    bodies.Vouched,
+    bodies.Register,
+    bodies.Record,
+    bodies.Records,
+    bodies.Content,
+    bodies.Ballot,
+    bodies.WholeWanted,
+    bodies.Part,
+    bodies.Moved,
 )
 
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from msgspec import Struct
 from msgspec import inspect as shape
 
+from routing import bodies
 from routing import messages as wire
 from routing.errors import CloseCode
 from routing.limits import Limits
@@ -61,23 +62,36 @@ BODIES: dict[FrameKind, type[Struct] | None] = {
     FrameKind.NEIGHBOURS: wire.Neighbours,
     FrameKind.CONTACTS: wire.Contacts,
     FrameKind.DIRECT: wire.Direct,
+    FrameKind.REACHABLE: wire.Reachable,
+    FrameKind.UNNEEDED: wire.Unneeded,
+    FrameKind.THROTTLED: wire.Throttled,
 }
 """Frame kind -> the record of its body; None where the body is empty."""
 
 MESSAGE_BODIES: dict[MessageKind, type[Struct] | None] = {
-    MessageKind.CONNECT_REQUEST: wire.ConnectRequest,
-    MessageKind.CONNECT_RESPONSE: wire.ConnectResponse,
-    MessageKind.CONNECT_REFUSED: wire.ConnectRefused,
-    MessageKind.REQUEST_NAME: wire.RequestName,
-    MessageKind.NAME_VOTE: wire.NameVote,
-    MessageKind.FIND_GROUP: wire.FindGroup,
-    MessageKind.GROUP_IS: wire.GroupIs,
-    MessageKind.UNROUTABLE: wire.Unroutable,
-    MessageKind.ACKNOWLEDGED: wire.Acknowledged,
+    MessageKind.CONNECT_REQUEST: bodies.ConnectRequest,
+    MessageKind.CONNECT_RESPONSE: bodies.ConnectResponse,
+    MessageKind.CONNECT_REFUSED: bodies.ConnectRefused,
+    MessageKind.REQUEST_NAME: bodies.RequestName,
+    MessageKind.NAME_VOTE: bodies.NameVote,
+    MessageKind.FIND_GROUP: bodies.FindGroup,
+    MessageKind.GROUP_IS: bodies.GroupIs,
+    MessageKind.UNROUTABLE: bodies.Unroutable,
+    MessageKind.ACKNOWLEDGED: bodies.Acknowledged,
     MessageKind.COPY: wire.Envelope,
+    MessageKind.BUSY: bodies.Busy,
+    MessageKind.VOUCH: bodies.Vouch,
+    MessageKind.VOUCHED: bodies.Vouched,
+    MessageKind.REGISTER: bodies.Register,
+    MessageKind.RECORDS: bodies.Records,
     MessageKind.MESSAGE: None,
     MessageKind.REQUEST: None,
-    MessageKind.REPLY: wire.Reply,
+    MessageKind.REPLY: bodies.Reply,
+    MessageKind.BALLOT: bodies.Ballot,
+    MessageKind.PART: bodies.Part,
+    MessageKind.WHOLE_WANTED: bodies.WholeWanted,
+    MessageKind.MOVED: bodies.Moved,
+    MessageKind.FORWARDED: wire.Envelope,
 }
 """Message kind -> the record of its body; None where the body is the application's payload."""
 

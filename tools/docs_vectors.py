@@ -14,15 +14,18 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from routing import membership
+from routing import bodies, membership
 from routing import messages as wire
 from routing._frames import FrameWriter
 from routing.certificates import certified_name, founding_certificate, origin_of
 from routing.channel import Channel, Handshake
 from routing.identity import Identity, verify
 from routing.messages import (
+    ACKNOWLEDGE,
     NO_ATTEMPT,
     Address,
+    Authority,
+    AuthorityKind,
     Certificate,
     ClientAddress,
     Envelope,
@@ -40,6 +43,7 @@ from routing.messages import (
     signed_text,
     vote_body,
 )
+from routing.messaging import token_of
 from routing.names import client_name, flip_bit, network_name, network_tag
 
 __all__ = ["vectors", "written"]
@@ -306,7 +310,7 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
         (FrameKind.ACK, wire.Ack(ATTEMPT)),
         (FrameKind.CONFIRMATION, wire.Confirmation(ATTEMPT, one_way=False)),
         (FrameKind.SECONDARY_FAILED, wire.SecondaryFailed(ATTEMPT)),
-        (FrameKind.ADMIT, wire.Admit(B_NAME, "127.0.0.1")),
+        (FrameKind.ADMIT, wire.Admit(B_NAME, "127.0.0.1", 0, 0)),
         (FrameKind.REFUSE, wire.Refuse(1, A.key, ["127.0.0.1:5483"])),
         (FrameKind.PING, wire.Ping(b"\x77" * 8)),
         (FrameKind.PONG, wire.Ping(b"\x77" * 8)),
@@ -318,6 +322,9 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
         (FrameKind.NEIGHBOURS, wire.Neighbours(A_NAME, digest, [])),
         (FrameKind.CONTACTS, wire.Contacts(["[::1]:5483"])),
         (FrameKind.DIRECT, wire.Direct(MessageKind.REQUEST, MESSAGE_ID, b"ping")),
+        (FrameKind.REACHABLE, wire.Reachable(reachable=True)),
+        (FrameKind.UNNEEDED, wire.Unneeded(agreed=False)),
+        (FrameKind.THROTTLED, wire.Throttled(MESSAGE_ID, 250)),
     ]
     found = []
     for kind, record in records:
@@ -339,8 +346,8 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
 # -- routed messages
 
 
-def _request() -> wire.ConnectRequest:
-    return wire.ConnectRequest(
+def _request() -> bodies.ConnectRequest:
+    return bodies.ConnectRequest(
         attempt=ATTEMPT,
         target=B_NAME,
         incarnation=INCARNATIONS["a"],
@@ -358,11 +365,17 @@ def _request_hash() -> bytes:
     return sha256(encode(signed)).digest()
 
 
+def _content() -> bodies.Content:
+    """What the group around A's client name tells A."""
+    authority = Authority(AuthorityKind.CLIENT_GROUP, CLIENTS["a"])
+    return bodies.Content(MESSAGE_ID, authority, NodeAddress(A_NAME), b"hello")
+
+
 def _body(kind: MessageKind) -> Struct | bytes:
     text = signed_text(SignedKind.VOTE, TAG, vote_body(A.key, N1, N2, 2))
-    bodies: dict[MessageKind, Struct | bytes] = {
+    found: dict[MessageKind, Struct | bytes] = {
         MessageKind.CONNECT_REQUEST: _request(),
-        MessageKind.CONNECT_RESPONSE: wire.ConnectResponse(
+        MessageKind.CONNECT_RESPONSE: bodies.ConnectResponse(
             attempt=ATTEMPT,
             request=_request_hash(),
             incarnation=INCARNATIONS["b"],
@@ -370,24 +383,50 @@ def _body(kind: MessageKind) -> Struct | bytes:
             certificate=FOUNDER,
             relaxed=False,
         ),
-        MessageKind.CONNECT_REFUSED: wire.ConnectRefused(ATTEMPT, 6),
-        MessageKind.REQUEST_NAME: wire.RequestName(ClientAddress(B_NAME, A.key), None, [N1, N2]),
-        MessageKind.NAME_VOTE: wire.NameVote(N1, N2, 2, B.sign(text)),
-        MessageKind.FIND_GROUP: wire.FindGroup(A_NAME, A_NAME, ClientAddress(B_NAME, A.key)),
-        MessageKind.GROUP_IS: wire.GroupIs(A_NAME, [B_NAME, C_NAME]),
-        MessageKind.UNROUTABLE: wire.Unroutable(MESSAGE_ID),
-        MessageKind.ACKNOWLEDGED: wire.Acknowledged(MESSAGE_ID),
+        MessageKind.CONNECT_REFUSED: bodies.ConnectRefused(ATTEMPT, 6),
+        MessageKind.REQUEST_NAME: bodies.RequestName(ClientAddress(B_NAME, A.key), None, [N1, N2]),
+        MessageKind.NAME_VOTE: bodies.NameVote(N1, N2, 2, B.sign(text)),
+        MessageKind.FIND_GROUP: bodies.FindGroup(A_NAME, ClientAddress(B_NAME, A.key)),
+        MessageKind.GROUP_IS: bodies.GroupIs(A_NAME, [B_NAME, C_NAME]),
+        MessageKind.UNROUTABLE: bodies.Unroutable(MESSAGE_ID),
+        MessageKind.ACKNOWLEDGED: bodies.Acknowledged(MESSAGE_ID),
         MessageKind.COPY: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),
+        MessageKind.BUSY: bodies.Busy(MESSAGE_ID, 250),
+        MessageKind.VOUCH: bodies.Vouch(A.key, CERTIFICATE, NodeAddress(B_NAME)),
+        MessageKind.VOUCHED: bodies.Vouched(A.key, A_NAME, vouched=True),
+        MessageKind.REGISTER: bodies.Register(CERTIFICATE),
+        MessageKind.RECORDS: bodies.Records([bodies.Record(A.key, CERTIFICATE, 60)]),
+        MessageKind.BALLOT: bodies.Ballot(
+            MESSAGE_ID, sha256(encode(_content())).digest(), encode(_content())
+        ),
+        MessageKind.PART: bodies.Part(
+            MESSAGE_ID, MessageKind.MESSAGE, 5, 0, 2, sha256(b"hello").digest(), b"hel"
+        ),
+        MessageKind.WHOLE_WANTED: bodies.WholeWanted(
+            MESSAGE_ID, sha256(encode(_content())).digest(), NodeAddress(B_NAME)
+        ),
+        MessageKind.MOVED: bodies.Moved(B_NAME),
+        MessageKind.FORWARDED: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),
         MessageKind.MESSAGE: b"hello",
         MessageKind.REQUEST: b"ping",
-        MessageKind.REPLY: wire.Reply(MESSAGE_ID, failed=False, payload=b"pong"),
+        MessageKind.REPLY: bodies.Reply(
+            MESSAGE_ID, token_of(MESSAGE_ID, b"ping"), failed=False, payload=b"pong"
+        ),
     }
-    return bodies[kind]
+    return found[kind]
 
+
+_ACKNOWLEDGED = {
+    MessageKind.REQUEST,
+    MessageKind.REPLY,
+    MessageKind.BALLOT,
+    MessageKind.PART,
+}
 
 _FROM_A = {
     MessageKind.CONNECT_REQUEST,
     MessageKind.REQUEST_NAME,
+    MessageKind.REGISTER,
     MessageKind.FIND_GROUP,
     MessageKind.MESSAGE,
     MessageKind.REQUEST,
@@ -395,6 +434,7 @@ _FROM_A = {
 
 _DESTINATIONS: dict[MessageKind, Address] = {
     MessageKind.REQUEST_NAME: GroupAddress(CLIENTS["a"]),
+    MessageKind.REGISTER: GroupAddress(CLIENTS["a"]),
     MessageKind.FIND_GROUP: GroupAddress(A_NAME),
     MessageKind.MESSAGE: GroupAddress(CLIENTS["c"]),
     MessageKind.CONNECT_RESPONSE: ViaAddress(B_NAME, A_NAME),
@@ -413,12 +453,15 @@ def _signed_of(identity: Identity, source: Address, kind: MessageKind, body: byt
     to_whom = NodeAddress(B_NAME if identity is A else A_NAME)
     certificate = CERTIFICATE if identity is A else FOUNDER
     return Signed(
-        id=MESSAGE_ID,
-        source=source,
         destination=_DESTINATIONS.get(kind, to_whom),
         kind=kind,
+        leave_out=A_NAME if kind is MessageKind.FIND_GROUP else b"",
+        flags=ACKNOWLEDGE if kind in _ACKNOWLEDGED else 0,
+        id=MESSAGE_ID,
+        source=source,
         key=identity.key,
         origin=origin_of(certificate) if isinstance(source, NodeAddress) else b"",
+        authority=_content().authority if kind is MessageKind.BALLOT else None,
         body=body,
     )
 

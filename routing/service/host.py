@@ -85,7 +85,7 @@ class Host:
         config: See `HostConfig`.
         on_event: Takes one event for the application.
         on_message: Takes one message for the application.
-        on_answered: Takes (reference, payload) of a request that was answered.
+        on_answered: Takes each reply to a request of ours.
         on_failed: Takes (reference, reason) of one that was not.
         on_certificate: Takes the encoded certificate to be kept with the identity.
         ticks: Monotonic clock in nanoseconds; tests give their own.
@@ -101,7 +101,7 @@ class Host:
         *,
         on_event: Callable[[Event], None],
         on_message: Callable[[Message], None],
-        on_answered: Callable[[int, bytes], None],
+        on_answered: Callable[[do.Answered], None],
         on_failed: Callable[[int, str], None],
         on_certificate: Callable[[bytes], None] | None = None,
         ticks: Callable[[], int] | None = None,
@@ -145,7 +145,7 @@ class Host:
             do.Close: self._close,
             do.Tell: lambda action: on_event(action.event),
             do.Deliver: lambda action: on_message(action.message),
-            do.Answered: lambda action: on_answered(action.reference, action.payload),
+            do.Answered: on_answered,
             do.Failed: lambda action: on_failed(action.reference, action.reason),
             do.KeepCertificate: lambda action: (
                 on_certificate(action.certificate) if on_certificate else None

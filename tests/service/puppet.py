@@ -188,7 +188,7 @@ async def hosted(
         config,
         on_event=events.append,
         on_message=messages.append,
-        on_answered=lambda reference, payload: None,
+        on_answered=lambda answer: None,
         on_failed=lambda reference, reason: None,
         ticks=ticks,
         ledger=ledger if ledger is not None else Ledger(1_000, 1 << 29),

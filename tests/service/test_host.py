@@ -23,7 +23,7 @@ from routing.inputs import (
     StopRequested,
 )
 from routing.limits import SECOND
-from routing.messages import FrameKind
+from routing.messages import FrameKind, NodeAddress
 from routing.service import Host, HostConfig
 from routing.service.ledger import Ledger
 from tests.service.conftest import Run
@@ -70,7 +70,7 @@ def test_advertised_endpoints_are_told_in_place_of_bound_ones(run: Run) -> None:
             ),
             on_event=lambda event: None,
             on_message=lambda message: None,
-            on_answered=lambda reference, payload: None,
+            on_answered=lambda answer: None,
             on_failed=lambda reference, reason: None,
         )
         await host.start()
@@ -99,7 +99,7 @@ def test_what_actions_bring_about_waits_its_turn(run: Run) -> None:
             HostConfig(tag=TAG, identity=identity(1), limits=limits()),
             on_event=on_event,
             on_message=lambda message: None,
-            on_answered=lambda reference, payload: order.append(f"answered {reference}"),
+            on_answered=lambda answer: order.append(f"answered {answer.reference}"),
             on_failed=lambda reference, reason: order.append(f"failed {reference}: {reason}"),
             on_certificate=lambda certificate: order.append(f"kept {certificate!r}"),
             ledger=Ledger(20_000, 1 << 20),
@@ -112,7 +112,7 @@ def test_what_actions_bring_about_waits_its_turn(run: Run) -> None:
                 return []
             return [
                 do.Tell(Terminated()),
-                do.Answered(1, b""),
+                do.Answered(1, b"", NodeAddress(bytes(32)), bytes(32)),
                 do.Failed(2, "timed out"),
                 do.KeepCertificate(b"c"),
             ]

@@ -51,7 +51,7 @@ async def founder(bounds: Limits | None = None) -> AsyncIterator[tuple[Host, Cor
         HostConfig(listen=("127.0.0.1:0",), tag=TAG, identity=NODE, limits=limits),
         on_event=lambda event: None,
         on_message=lambda message: None,
-        on_answered=lambda reference, payload: None,
+        on_answered=lambda answer: None,
         on_failed=lambda reference, reason: None,
         ledger=Ledger(1_000, 1 << 29),
     )

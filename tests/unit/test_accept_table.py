@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from routing.actions import Dial
+from routing.bodies import FindGroup
 from routing.certificates import founding_certificate
 from routing.dials import Flight, Purpose
 from routing.errors import CloseCode
@@ -22,7 +23,6 @@ from routing.messages import (
     Contacts,
     Direct,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
     HelloRole,
@@ -30,8 +30,11 @@ from routing.messages import (
     Neighbours,
     NodeAddress,
     Ping,
+    Reachable,
     Refuse,
     SecondaryFailed,
+    Throttled,
+    Unneeded,
     encode,
 )
 from routing.state import Detail, Direction, LinkRole
@@ -306,7 +309,7 @@ def say(wire: Wire, kind: FrameKind) -> Said:
     own = core.name or core.client_name
     hanger = link.role in (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
     proxy = core.name if hanger else None
-    find = FindGroup(own, person.name, ClientAddress(own, person.key))
+    find = FindGroup(own, ClientAddress(own, person.key))
     envelope: Envelope
     if link.role is LinkRole.CLIENT:
         destination = NodeAddress(own)
@@ -319,7 +322,10 @@ def say(wire: Wire, kind: FrameKind) -> Said:
         FrameKind.ACK: Ack(link.attempt),
         FrameKind.CONFIRMATION: Confirmation(link.attempt, False),
         FrameKind.SECONDARY_FAILED: SecondaryFailed(link.attempt),
-        FrameKind.ADMIT: Admit(person.name, "127.0.0.1"),
+        FrameKind.REACHABLE: Reachable(True),
+        FrameKind.UNNEEDED: Unneeded(False),
+        FrameKind.THROTTLED: Throttled(bytes(16), 0),
+        FrameKind.ADMIT: Admit(person.name, "127.0.0.1", 0, 0),
         FrameKind.REFUSE: Refuse(1, person.key, []),
         FrameKind.PING: Ping(bytes(8)),
         FrameKind.PONG: Ping(bytes(8)),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from routing.bodies import ConnectRequest, ConnectResponse
 from routing.errors import CloseCode, Outcome
 from routing.events import ConnectFailed
 from routing.limits import SECOND, Limits
-from routing.messages import ConnectRequest, ConnectResponse, FrameKind, HelloRole, MessageKind
+from routing.messages import FrameKind, HelloRole, MessageKind
 from routing.state import Connection, LinkRole
 from tests.asked import FRIEND, PEER, STRANGER, Asked
 from tests.persons import Person

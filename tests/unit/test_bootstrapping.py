@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from routing.actions import Dial, KeepCertificate, Tell
+from routing.bodies import RequestName
 from routing.endpoints import parse
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal
 from routing.events import (
@@ -20,7 +21,7 @@ from routing.events import (
 )
 from routing.inputs import ContactsLearnt, DialFailed, StopRequested
 from routing.limits import SECOND, Nanos
-from routing.messages import FrameKind, Hello, HelloRole, MessageKind, Refuse, RequestName
+from routing.messages import FrameKind, Hello, HelloRole, MessageKind, Refuse
 from routing.state import Detail, LinkRole, Phase
 from tests.persons import Person
 from tests.support import Said, Stage, Wire

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from routing.bodies import ConnectRefused, ConnectRequest
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal
 from routing.events import ConnectFailed, PeerDown, PeerUp, Renamed
 from routing.limits import SECOND
@@ -13,8 +14,6 @@ from routing.messages import (
     Certificate,
     ClientAddress,
     Confirmation,
-    ConnectRefused,
-    ConnectRequest,
     Envelope,
     FrameKind,
     HelloRole,

@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from routing.actions import Answered, Deliver, Failed
+from routing.actions import Deliver, Failed
+from routing.bodies import Acknowledged, Reply, Unroutable
 from routing.core import Core, CoreConfig
 from routing.inputs import StopRequested, Submitted
 from routing.limits import ROUTES_MAX, SECOND, Limits
 from routing.messages import (
-    Acknowledged,
+    ACKNOWLEDGE,
     Address,
     ClientAddress,
     Envelope,
     GroupAddress,
     MessageKind,
     NodeAddress,
-    Reply,
     Signed,
-    Unroutable,
     encode,
 )
+from routing.messaging import token_of
 from routing.names import nearest
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
@@ -136,7 +136,9 @@ def test_acknowledgement_of_nothing_is_counted(body: bytes) -> None:
 
 def test_repeat_is_delivered_once_and_acknowledged_again() -> None:
     stage, (best, other) = pair()
-    first = FAR.seal(MESSAGE, NodeAddress(stage.name), b"text", message_id=b"m" * 16)
+    first = FAR.seal(
+        MESSAGE, NodeAddress(stage.name), b"text", message_id=b"m" * 16, flags=ACKNOWLEDGE
+    )
     said = best.routed(first)
     assert len(said.of(Deliver)) == 1
     assert said.messages(best, ACKNOWLEDGED, Acknowledged) == [Acknowledged(b"m" * 16)]
@@ -172,9 +174,9 @@ def test_patience_follows_the_measured_round_trips() -> None:
 def test_reply_is_an_acknowledgement_too() -> None:
     stage, (best, _) = pair()
     (first,) = copies(submit(stage, REQUEST), best, REQUEST)
-    body = Reply(sent_id(first), False, b"answer")
+    body = Reply(sent_id(first), token_of(sent_id(first), b"text"), False, b"answer")
     said = best.routed(FAR.seal(REPLY, NodeAddress(stage.name), body))
-    assert said.of(Answered) == [Answered(7, b"answer")]
+    assert said.answers() == [(7, b"answer")]
     assert stage.core.delivery.underway == {}
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 
+from routing.bodies import ConnectRequest, FindGroup, GroupIs
 from routing.errors import CloseCode
 from routing.events import Churn
 from routing.limits import SECOND, Limits
@@ -14,12 +15,9 @@ from routing.messages import (
     Ack,
     ClientAddress,
     Confirmation,
-    ConnectRequest,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
-    GroupIs,
     HelloRole,
     MessageKind,
     Neighbours,
@@ -170,7 +168,7 @@ def test_own_name_in_an_answer_is_passed_over() -> None:
 
 def ask(wire: Wire, target: bytes, *, asker: Person = PEER) -> Said:
     reply_to = ViaAddress(wire.person.name, asker.name)
-    body = FindGroup(target, asker.name, reply_to)
+    body = FindGroup(target, reply_to)
     return wire.routed(asker.seal(FIND, GroupAddress(target), body))
 
 
@@ -207,15 +205,16 @@ def test_answer_holds_consolidated_nodes_only() -> None:
 
 def test_question_with_an_answer_to_a_third_is_malformed() -> None:
     stage, wires = Stage.among(*MANY[:3])
-    body = FindGroup(own_target(stage), PEER.name, ViaAddress(MANY[0].name, OTHER.name))
+    body = FindGroup(own_target(stage), ViaAddress(MANY[0].name, OTHER.name))
     said = wires[0].routed(PEER.seal(FIND, GroupAddress(own_target(stage)), body))
     assert said == [] and stage.core.counters["find.malformed"] == 1
 
 
 def test_question_in_the_name_of_another_asker_is_malformed() -> None:
     stage, wires = Stage.among(*MANY[:3])
-    body = FindGroup(own_target(stage), OTHER.name, ViaAddress(MANY[0].name, PEER.name))
-    wires[0].routed(PEER.seal(FIND, GroupAddress(own_target(stage)), body))
+    body = FindGroup(own_target(stage), ViaAddress(MANY[0].name, PEER.name))
+    target = GroupAddress(own_target(stage))
+    wires[0].routed(PEER.seal(FIND, target, body, leave_out=OTHER.name))
     assert stage.core.counters["find.malformed"] == 1
 
 
@@ -224,7 +223,7 @@ def test_joiner_gets_its_answer_through_its_proxy() -> None:
     joiner = stage.accept(OTHER)
     joiner.hello(HelloRole.JOIN)
     target = own_target(stage)
-    body = FindGroup(target, OTHER.name, ClientAddress(stage.name, OTHER.key))
+    body = FindGroup(target, ClientAddress(stage.name, OTHER.key))
     said = joiner.routed(OTHER.seal(FIND, GroupAddress(target), body, proxy=stage.name))
     assert len(said.messages(joiner, GROUP_IS, GroupIs)) == 1
 

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from routing import bodies
 from routing import messages as wire
+from routing.bodies import ConnectRequest
 from routing.messages import (
     Address,
     Certificate,
     ClientAddress,
-    ConnectRequest,
     Envelope,
     FrameKind,
     GroupAddress,
@@ -47,31 +48,47 @@ ADDRESSES: list[Address] = [
 ]
 ENDPOINTS = [f"127.0.0.1:{4_000 + number}" for number in range(8)]
 
+CLAIM = wire.Authority(wire.AuthorityKind.NODE_GROUP, A32)
+
 RECORDS: list[Struct] = [
     Hello(HelloRole.JOIN, A16, A8, A32, ENDPOINTS, bytes(3_072), A64),
     wire.Ack(A16),
     wire.Confirmation(A16, False),
     wire.SecondaryFailed(A16),
-    wire.Admit(A32, "127.0.0.1"),
+    wire.Admit(A32, "127.0.0.1", 100, 2**32 - 1),
     wire.Refuse(255, A32, ENDPOINTS),
     wire.Ping(A8),
     wire.Close(65_535, "x" * 64),
     wire.Neighbours(A32, A8, [A32] * 16),
     wire.Contacts(ENDPOINTS),
     wire.Direct(MessageKind.REQUEST, A16, b"payload"),
-    *[Signed(A16, a, a, MessageKind.MESSAGE, A32, A64, b"body") for a in ADDRESSES],
+    *[Signed(a, MessageKind.MESSAGE, b"", 1, A16, a, A32, A64, CLAIM, b"body") for a in ADDRESSES],
     Envelope(255, 7, b"signed", A64),
     ConnectRequest(A16, A32, A8, ENDPOINTS, ADDRESSES[3], CERTIFICATE, True, False),
-    wire.ConnectResponse(A16, A32, A8, ENDPOINTS, CERTIFICATE, False),
-    wire.ConnectRefused(A16, 4),
-    wire.RequestName(ADDRESSES[1], None, []),
-    wire.RequestName(ADDRESSES[1], CERTIFICATE, [A32, OTHER32]),
-    wire.NameVote(A32, OTHER32, 8, A64),
-    wire.FindGroup(A32, OTHER32, ADDRESSES[3]),
-    wire.GroupIs(A32, [A32] * 16),
-    wire.Unroutable(A16),
-    wire.Acknowledged(A16),
-    wire.Reply(A16, True, b"why"),
+    bodies.ConnectResponse(A16, A32, A8, ENDPOINTS, CERTIFICATE, False),
+    bodies.ConnectRefused(A16, 4),
+    bodies.RequestName(ADDRESSES[1], None, []),
+    bodies.RequestName(ADDRESSES[1], CERTIFICATE, [A32, OTHER32]),
+    bodies.NameVote(A32, OTHER32, 8, A64),
+    bodies.FindGroup(A32, ADDRESSES[3]),
+    bodies.GroupIs(A32, [A32] * 16),
+    bodies.Unroutable(A16),
+    bodies.Acknowledged(A16),
+    bodies.Reply(A16, A16, True, b"why"),
+    bodies.Busy(A16, 250),
+    bodies.Vouch(A32, CERTIFICATE, ADDRESSES[3]),
+    bodies.Vouched(A32, OTHER32, True),
+    bodies.Register(CERTIFICATE),
+    bodies.Records([bodies.Record(A32, CERTIFICATE, 60)] * 32),
+    bodies.Content(A16, CLAIM, ADDRESSES[0], b"payload"),
+    bodies.Ballot(A16, A32, b"content"),
+    bodies.WholeWanted(A16, A32, ADDRESSES[0]),
+    bodies.Part(A16, MessageKind.MESSAGE, 2**24, 0, 64, A32, b"chunk"),
+    bodies.Moved(A32),
+    wire.Reachable(True),
+    wire.Unneeded(False),
+    wire.Throttled(A16, 250),
+    CLAIM,
     CERTIFICATE,
 ]
 IDS = [f"{type(record).__name__} {number}" for number, record in enumerate(RECORDS)]
@@ -102,7 +119,7 @@ def fields(record: Struct) -> list[Any]:
 
 @pytest.mark.parametrize("record", RECORDS, ids=IDS)
 def test_every_byte_string_and_list_has_a_bound(record: Struct) -> None:
-    unbounded = {"payload", "body", "signed"}
+    unbounded = {"payload", "body", "signed", "content", "chunk", "leave_out"}
     names = record.__struct_fields__
     for place, (name, value) in enumerate(zip(names, fields(record), strict=True)):
         longer: list[Any] = fields(record)
@@ -138,15 +155,15 @@ def test_unknown_kind_and_role_are_none() -> None:
 
 
 def test_address_of_an_unknown_form_is_none() -> None:
-    find = fields(wire.FindGroup(A32, OTHER32, ADDRESSES[0]))
-    find[2] = [9, A32]
-    assert decode(wire.FindGroup, msgspec.msgpack.encode(find)) is None
+    find = fields(bodies.FindGroup(A32, ADDRESSES[0]))
+    find[1] = [9, A32]
+    assert decode(bodies.FindGroup, msgspec.msgpack.encode(find)) is None
 
 
 def test_kinds_have_the_numbers_of_the_protocol() -> None:
-    assert [kind.value for kind in FrameKind] == list(range(1, 16))
+    assert [kind.value for kind in FrameKind] == list(range(1, 19))
     assert [role.value for role in HelloRole] == [1, 2, 3, 4, 5]
-    assert [kind.value for kind in MessageKind] == [*range(1, 11), 16, 17, 18]
+    assert [kind.value for kind in MessageKind] == list(range(1, 24))
 
 
 def test_what_is_signed_differs_by_purpose_and_by_network() -> None:

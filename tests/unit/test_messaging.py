@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from routing.actions import Answered, Deliver, Failed, Send
+from routing.actions import Deliver, Failed, Send
+from routing.bodies import Reply, Unroutable
 from routing.errors import CloseCode
 from routing.events import Message, Proof
 from routing.inputs import StopRequested, Submitted
@@ -20,11 +21,10 @@ from routing.messages import (
     HelloRole,
     MessageKind,
     NodeAddress,
-    Reply,
     Signed,
-    Unroutable,
     encode,
 )
+from routing.messaging import token_of
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
@@ -45,9 +45,13 @@ def submit(
     failed: bool = False,
     seconds: int = 5,
     signed: bool = False,
+    token: bytes = b"",
 ) -> Said:
+    timeout = seconds * SECOND
     return stage.hear(
-        Submitted(reference, kind, destination, payload, reply_to, failed, seconds * SECOND, signed)
+        Submitted(
+            reference, kind, destination, payload, reply_to, failed, timeout, signed, token=token
+        )
     )
 
 
@@ -96,9 +100,9 @@ def test_direct_request_is_answered_by_a_direct_reply() -> None:
     stage, one, _ = pair()
     said = submit(stage, NodeAddress(ONE.name), REQUEST)
     (asked,) = said.frames(one, FrameKind.DIRECT, Direct)
-    reply = encode(Reply(asked.id, False, b"answer"))
+    reply = encode(Reply(asked.id, token_of(asked.id, b"text"), False, b"answer"))
     said = one.say(FrameKind.DIRECT, Direct(REPLY, bytes(16), reply))
-    assert said.of(Answered) == [Answered(7, b"answer")]
+    assert said.answers() == [(7, b"answer")]
 
 
 def test_request_that_comes_directly_is_delivered_with_what_a_reply_needs() -> None:
@@ -107,11 +111,20 @@ def test_request_that_comes_directly_is_delivered_with_what_a_reply_needs() -> N
     (delivered,) = said.of(Deliver)
     here = NodeAddress(stage.name)
     assert delivered.message == Message(
-        NodeAddress(ONE.name), here, b"question", ONE.key, Proof.CHANNEL, b"i" * 16, True
+        NodeAddress(ONE.name),
+        here,
+        b"question",
+        ONE.key,
+        Proof.CHANNEL,
+        b"i" * 16,
+        True,
+        token_of(b"i" * 16, b"question"),
     )
-    said = submit(stage, NodeAddress(ONE.name), REPLY, payload=b"answer", reply_to=b"i" * 16)
+    said = submit(
+        stage, NodeAddress(ONE.name), REPLY, payload=b"answer", reply_to=b"i" * 16, token=b"t" * 16
+    )
     (direct,) = said.frames(one, FrameKind.DIRECT, Direct)
-    assert opened(Reply, direct.payload) == Reply(b"i" * 16, False, b"answer")
+    assert opened(Reply, direct.payload) == Reply(b"i" * 16, b"t" * 16, False, b"answer")
 
 
 def test_control_message_in_a_direct_frame_closes() -> None:
@@ -169,16 +182,22 @@ def ask_far(stage: Stage, *wires: Wire, seconds: int = 5) -> tuple[Wire, bytes]:
 
 
 def reply(
-    wire: Wire, person: Person, asked: bytes, *, failed: bool = False, payload: bytes = b"answer"
+    wire: Wire,
+    person: Person,
+    asked: bytes,
+    *,
+    failed: bool = False,
+    payload: bytes = b"answer",
+    token: bytes = b"",
 ) -> Said:
-    body = Reply(asked, failed, payload)
+    body = Reply(asked, token or token_of(asked, b"text"), failed, payload)
     return wire.routed(person.seal(REPLY, NodeAddress(wire.stage.name), body))
 
 
 def test_reply_of_the_one_who_was_asked_answers_the_request() -> None:
     stage, one, two = pair()
     wire, asked = ask_far(stage, one, two)
-    assert reply(wire, FAR, asked).of(Answered) == [Answered(7, b"answer")]
+    assert reply(wire, FAR, asked).answers() == [(7, b"answer")]
     assert stage.core.messaging.pending == {}
 
 
@@ -186,22 +205,30 @@ def test_request_is_answered_once() -> None:
     stage, one, two = pair()
     wire, asked = ask_far(stage, one, two)
     reply(wire, FAR, asked)
-    assert reply(wire, FAR, asked).of(Answered) == []
+    assert reply(wire, FAR, asked).answers() == []
     assert stage.core.counters["reply.unasked"] == 1
     assert stage.wait(10 * SECOND).of(Failed) == []
+
+
+def test_reply_about_another_request_is_ignored() -> None:
+    stage, one, two = pair()
+    wire, asked = ask_far(stage, one, two)
+    assert reply(wire, FAR, asked, token=token_of(asked, b"another")).answers() == []
+    assert stage.core.counters["reply.forged"] == 1
+    assert reply(wire, FAR, asked).answers() == [(7, b"answer")]
 
 
 def test_reply_of_another_is_ignored() -> None:
     stage, one, two = pair()
     wire, asked = ask_far(stage, one, two)
-    assert reply(wire, TWO, asked).of(Answered) == []
+    assert reply(wire, TWO, asked).answers() == []
     assert stage.core.counters["reply.forged"] == 1
-    assert reply(wire, FAR, asked).of(Answered) == [Answered(7, b"answer")]
+    assert reply(wire, FAR, asked).answers() == [(7, b"answer")]
 
 
 def test_reply_to_nothing_is_ignored() -> None:
     stage, one, _ = pair()
-    assert reply(one, FAR, bytes(16)).of(Answered) == []
+    assert reply(one, FAR, bytes(16)).answers() == []
     assert stage.core.counters["reply.unasked"] == 1
 
 
@@ -223,7 +250,7 @@ def test_reply_after_the_time_out_is_ignored() -> None:
     stage, one, two = pair()
     wire, asked = ask_far(stage, one, two)
     stage.wait(5 * SECOND)
-    assert reply(wire, FAR, asked).of(Answered) == []
+    assert reply(wire, FAR, asked).answers() == []
 
 
 @pytest.mark.parametrize("kind", [MESSAGE, REQUEST])
@@ -279,16 +306,16 @@ def test_request_to_a_group_may_be_answered_by_any_node() -> None:
     target = bytes([*ONE.name[:31], ONE.name[31] ^ 1])
     said = submit(stage, GroupAddress(target), REQUEST)
     asked = routed(said, one, REQUEST).id
-    assert reply(one, FAR, asked).of(Answered) == [Answered(7, b"answer")]
+    assert reply(one, FAR, asked).answers() == [(7, b"answer")]
 
 
 def test_request_to_a_group_is_not_answered_by_a_client() -> None:
     stage, one, _ = pair()
     target = bytes([*ONE.name[:31], ONE.name[31] ^ 1])
     said = submit(stage, GroupAddress(target), REQUEST)
-    body = Reply(routed(said, one, REQUEST).id, False, b"answer")
+    body = Reply(routed(said, one, REQUEST).id, bytes(16), False, b"answer")
     envelope = FAR.seal(REPLY, NodeAddress(stage.name), body, proxy=ONE.name)
-    assert one.routed(envelope).of(Answered) == []
+    assert one.routed(envelope).answers() == []
 
 
 # -- clients
@@ -299,9 +326,9 @@ def test_client_sends_through_its_proxy_as_its_own_client_address() -> None:
     said = submit(stage, NodeAddress(FAR.name), REQUEST)
     signed = routed(said, wire, REQUEST)
     assert signed.source == ClientAddress(ONE.name, stage.core.key)
-    body = Reply(signed.id, False, b"answer")
+    body = Reply(signed.id, token_of(signed.id, b"text"), False, b"answer")
     said = wire.routed(FAR.seal(REPLY, signed.source, body))
-    assert said.of(Answered) == [Answered(7, b"answer")]
+    assert said.answers() == [(7, b"answer")]
 
 
 def test_client_and_its_proxy_talk_directly() -> None:
@@ -400,8 +427,8 @@ def test_request_to_a_client_is_answered_by_that_client_alone() -> None:
     stage, one, _ = pair()
     said = submit(stage, ClientAddress(ONE.name, FAR.key), REQUEST)
     asked = routed(said, one, REQUEST).id
-    body = Reply(asked, False, b"answer")
+    body = Reply(asked, token_of(asked, b"text"), False, b"answer")
     here = NodeAddress(stage.name)
-    assert one.routed(TWO.seal(REPLY, here, body, proxy=ONE.name)).of(Answered) == []
+    assert one.routed(TWO.seal(REPLY, here, body, proxy=ONE.name)).answers() == []
     said = one.routed(FAR.seal(REPLY, here, body, proxy=ONE.name))
-    assert said.of(Answered) == [Answered(7, b"answer")]
+    assert said.answers() == [(7, b"answer")]

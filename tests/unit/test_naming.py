@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from routing.actions import KeepCertificate
+from routing.bodies import FindGroup, NameVote, RequestName
 from routing.certificates import certified_name, founding_certificate, is_valid
 from routing.errors import CloseCode
 from routing.events import Renamed
@@ -15,13 +16,10 @@ from routing.messages import (
     Certificate,
     ClientAddress,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
     HelloRole,
     MessageKind,
-    NameVote,
-    RequestName,
     Signed,
     SignedKind,
     decode,
@@ -97,7 +95,10 @@ def test_named_node_asks_for_its_group() -> None:
     stage, wire = asking()
     said = vote(wire, MEMBERS[0], A, B, 1)
     (find,) = said.messages(wire, MessageKind.FIND_GROUP, FindGroup)
-    assert find.target == find.asker == stage.name
+    assert find.target == stage.name
+    (envelope,) = said.envelopes(wire, MessageKind.FIND_GROUP)
+    signed = decode(Signed, envelope.signed)
+    assert signed is not None and signed.leave_out == stage.name
 
 
 def test_lower_median_of_the_sizes_decides() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from routing.actions import Answered
 from routing.errors import (
     HandlerFailed,
     NotConnected,
@@ -18,7 +19,7 @@ from routing.errors import (
 )
 from routing.limits import Limits
 from routing.messages import ClientAddress, GroupAddress, NodeAddress
-from routing.outbox import Outbox, checked_destination, checked_payload, failure
+from routing.outbox import GroupReply, Outbox, checked_destination, checked_payload, failure
 
 __all__: list[str] = []
 
@@ -42,13 +43,21 @@ def test_reason_becomes_an_exception(reason: str, kind: type[RoutingError]) -> N
     assert reason.partition(": ")[2] in str(error)
 
 
+def answer(reference: int, payload: bytes) -> Answered:
+    return Answered(reference, payload, NodeAddress(bytes(32)), bytes(32))
+
+
 def test_reply_reaches_whoever_waits_for_it() -> None:
     async def body() -> None:
         outbox = Outbox(Counter())
-        first, second = outbox.expect(), outbox.expect()
-        outbox.answered(second[0], b"two")
+        came: list[GroupReply] = []
+        first, second = outbox.expect(1, []), outbox.expect(2, came)
+        outbox.answered(answer(second[0], b"two"))
         outbox.failed(first[0], "handler failed: LookupError")
-        assert await second[1] == b"two"
+        assert not second[1].done()
+        outbox.answered(answer(second[0], b"three"))
+        await second[1]
+        assert [reply.payload for reply in came] == [b"two", b"three"]
         with pytest.raises(HandlerFailed, match="LookupError"):
             await first[1]
 
@@ -59,9 +68,9 @@ def test_late_reply_and_late_failure_are_counted() -> None:
     async def body() -> None:
         counters: Counter[str] = Counter()
         outbox = Outbox(counters)
-        reference, _ = outbox.expect()
+        reference, _ = outbox.expect(1, [])
         outbox.forget(reference)
-        outbox.answered(reference, b"")
+        outbox.answered(answer(reference, b""))
         outbox.failed(reference, "unroutable")
         assert counters == {"reply.late": 1, "undeliverable": 1}
         assert len(outbox) == 0
@@ -72,12 +81,12 @@ def test_late_reply_and_late_failure_are_counted() -> None:
 def test_close_fails_who_waits_and_who_comes_later() -> None:
     async def body() -> None:
         outbox = Outbox(Counter())
-        _, reply = outbox.expect()
+        _, reply = outbox.expect(1, [])
         outbox.close()
         with pytest.raises(NotConnected):
             await reply
         with pytest.raises(NotConnected):
-            outbox.expect()
+            outbox.expect(1, [])
 
     asyncio.run(body())
 

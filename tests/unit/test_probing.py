@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from routing.bodies import ConnectRefused
 from routing.errors import CloseCode, Refusal
 from routing.events import PeerDown, PeerUp
 from routing.limits import SECOND
-from routing.messages import ConnectRefused, FrameKind, HelloRole, MessageKind, Ping
+from routing.messages import FrameKind, HelloRole, MessageKind, Ping
 from routing.state import LinkRole
 from tests.asked import Asked
 from tests.persons import Person

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from routing.bodies import ConnectRequest, FindGroup, Reply, RequestName
 from routing.errors import CloseCode, Refusal
 from routing.limits import SECOND, Limits
 from routing.messages import (
     Admit,
     ClientAddress,
-    ConnectRequest,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
     HelloRole,
     MessageKind,
     NodeAddress,
     Refuse,
-    Reply,
-    RequestName,
 )
 from routing.state import LinkRole
 from tests.persons import Person
@@ -60,7 +57,7 @@ ROLES = {
 def test_admitted_one_is_told_our_name_and_the_address_we_see(role: HelloRole) -> None:
     stage = proxy()
     wire, said = hang(stage, PEER, role, source="127.0.0.44:51000")
-    assert said.frames(wire, FrameKind.ADMIT, Admit) == [Admit(stage.name, "127.0.0.44")]
+    assert said.frames(wire, FrameKind.ADMIT, Admit) == [Admit(stage.name, "127.0.0.44", 0, 0)]
     assert wire.role() is ROLES[role]
 
 
@@ -258,8 +255,8 @@ def messages(stage: Stage, person: Person) -> dict[MessageKind, Envelope]:
     bodies = {
         MessageKind.CONNECT_REQUEST: request,
         MessageKind.REQUEST_NAME: RequestName(reply_to, None, []),
-        MessageKind.FIND_GROUP: FindGroup(own, person.name, reply_to),
-        MessageKind.REPLY: Reply(bytes(16), False, b"text"),
+        MessageKind.FIND_GROUP: FindGroup(own, reply_to),
+        MessageKind.REPLY: Reply(bytes(16), bytes(16), False, b"text"),
     }
     made = {}
     for kind in MessageKind:

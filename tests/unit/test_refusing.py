@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from routing.bodies import ConnectRefused
 from routing.errors import DialFailure, Outcome, Refusal
 from routing.limits import SECOND
-from routing.messages import (
-    ConnectRefused,
-    HelloRole,
-    MessageKind,
-)
+from routing.messages import HelloRole, MessageKind
 from tests.asked import PEER, STRANGER, Asked
 from tests.persons import Person
 from tests.support import Stage, strict

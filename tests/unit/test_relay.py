@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from routing.actions import Deliver, Send
+from routing.bodies import FindGroup, GroupIs, Unroutable
 from routing.errors import CloseCode
 from routing.events import Proof
 from routing.limits import SECOND
@@ -14,15 +15,12 @@ from routing.messages import (
     ClientAddress,
     Direct,
     Envelope,
-    FindGroup,
     FrameKind,
     GroupAddress,
-    GroupIs,
     HelloRole,
     MessageKind,
     NodeAddress,
     Signed,
-    Unroutable,
     ViaAddress,
 )
 from routing.names import nearest
@@ -337,7 +335,7 @@ def test_copy_of_a_message_for_one_other_node_is_not_delivered_here() -> None:
 
 def test_find_group_leaves_its_asker_out_at_every_hop() -> None:
     _, (one, two) = among(ONE, TWO)
-    find = FindGroup(TWO.name, TWO.name, ViaAddress(ONE.name, TWO.name))
+    find = FindGroup(TWO.name, ViaAddress(ONE.name, TWO.name))
     said = one.routed(TWO.seal(MessageKind.FIND_GROUP, GroupAddress(TWO.name), find))
     assert said.envelopes(two, MessageKind.FIND_GROUP) == [], "it does not come straight back"
     answers = [a for wire in (one, two) for a in said.messages(wire, MessageKind.GROUP_IS, GroupIs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
+from routing.bodies import ConnectResponse
 from routing.errors import CloseCode, Outcome
 from routing.events import PeerUp
 from routing.limits import SECOND
@@ -13,7 +14,6 @@ from routing.messages import (
     Certificate,
     ClientAddress,
     Confirmation,
-    ConnectResponse,
     Envelope,
     FrameKind,
     GroupAddress,

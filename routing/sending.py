@@ -1,0 +1,298 @@
+"""What nodes and clients send: messages, requests, replies; how long each may take, and its end.
+
+It checks what the caller gave, waits where there is no room, and hands facts to the core. It opens
+nothing and closes nothing: life is in `doors`, the fate of what was sent in `outbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from typing import ClassVar, Final, Literal, TypeAlias, get_args
+
+from routing.config import Config
+from routing.core import Core
+from routing.errors import NotConnected, RequestTimedOut, UsageError
+from routing.events import Message
+from routing.inputs import Submitted
+from routing.limits import GROUP_SIZE, QUORUM_SIZE, SECOND
+from routing.messages import Address, Authority, GroupAddress, MessageKind
+from routing.names import Name
+from routing.outbox import (
+    GroupReply,
+    Outbox,
+    checked_authority,
+    checked_destination,
+    checked_payload,
+)
+from routing.pressure import PatientHost, ways_out
+from routing.state import Detail, Phase, State
+
+__all__ = ["Delivery", "Sending"]
+
+Delivery: TypeAlias = Literal["exactly_once", "at_most_once"]
+"""`exactly_once`: sent again by other ways until acknowledged, handed over once."""
+
+REQUEST_TIMEOUT_S: Final = 10.0
+"""Unless the caller says otherwise: a route of some seconds there and back."""
+
+
+class Sending(ABC):
+    """The half of a door that sends."""
+
+    config: Config
+    _client: ClassVar[bool]
+    _outbox: Outbox
+    _counters: Counter[str]
+
+    @property
+    @abstractmethod
+    def name(self) -> Name | None:
+        """Our name."""
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """Phase and detail, right now."""
+
+    @abstractmethod
+    async def wait_for(self, wanted: State | Phase | Detail, timeout: float | None = None) -> None:
+        """Return once a state, phase or detail holds."""
+
+    @abstractmethod
+    def _running(self) -> Core: ...
+
+    @abstractmethod
+    def _serving(self) -> PatientHost: ...
+
+    @abstractmethod
+    def _is_over(self) -> bool: ...
+
+    async def send(
+        self,
+        dst: Address,
+        payload: bytes,
+        *,
+        signed: bool = False,
+        wait: bool = False,
+        delivery: Delivery = "exactly_once",
+        authority: Authority | None = None,
+    ) -> None:
+        """Send a message; returns when it is on its way, which says nothing about its arrival.
+
+        Waits while the connection it takes has too much queued already.
+
+        Args:
+            dst: Node, client or group.
+            payload: At most `Limits.payload_bytes_max` bytes.
+            signed: Sign and route it even where a direct connection would do.
+            wait: Wait until we are connected instead of raising.
+            delivery: `at_most_once` does without an acknowledgement.
+            authority: Act under this authority; the receiver checks the claim.
+
+        Raises:
+            NotConnected: we are not connected and `wait` is False, or we have stopped.
+            RoutingError: too many messages wait to be acknowledged.
+            UsageError: a wrong destination, payload, delivery or authority.
+        """
+        body = checked_payload(payload, self.config.limits)
+        destination = checked_destination(dst)
+        claim = checked_authority(authority)
+        once = _is_once(delivery)
+        await self._ready(destination, wait)
+        with self._outbox.sending() as reference:
+            self._submit(
+                reference,
+                MessageKind.MESSAGE,
+                destination,
+                body,
+                signed=signed,
+                once=once,
+                authority=claim,
+            )
+
+    async def send_many(
+        self, dst: Address, payloads: Iterable[bytes], *, delivery: Delivery = "exactly_once"
+    ) -> None:
+        """Send several messages to one destination, in order; as `send` for each.
+
+        Raises:
+            NotConnected: we are not, or no longer, connected; those before were sent.
+            UsageError: a wrong destination, payload or delivery; none was sent.
+        """
+        bodies = [checked_payload(payload, self.config.limits) for payload in payloads]
+        _is_once(delivery)
+        for body in bodies:
+            await self.send(dst, body, delivery=delivery)
+
+    async def request(
+        self,
+        dst: Address,
+        payload: bytes,
+        *,
+        timeout: float = REQUEST_TIMEOUT_S,
+        signed: bool = False,
+        wait: bool = False,
+    ) -> bytes:
+        """Send a request and return the reply; from a group, the first that comes.
+
+        Args:
+            dst: Node, client or group.
+            payload: At most `Limits.payload_bytes_max` bytes.
+            timeout: Seconds for everything, waiting included.
+            signed: Sign and route it even where a direct connection would do.
+            wait: Wait until we are connected instead of raising.
+
+        Raises:
+            NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
+            RequestTimedOut: no reply came in time.
+            HandlerFailed: the handler at the far end raised; of a group, a quorum's.
+            Unroutable: nobody has, or is responsible for, the destination.
+            UsageError: a wrong destination, payload or timeout.
+        """
+        replies = await self._request(dst, payload, 1, timeout, signed=signed, wait=wait)
+        return replies[0].payload
+
+    async def request_many(
+        self,
+        dst: GroupAddress,
+        payload: bytes,
+        *,
+        replies: int = QUORUM_SIZE,
+        timeout: float = REQUEST_TIMEOUT_S,
+        wait: bool = False,
+    ) -> list[GroupReply]:
+        """Send a request to a group and return the replies of several of its members.
+
+        What they say is not compared: a quorum that answered is not a quorum that agrees.
+
+        Args:
+            dst: A group.
+            payload: At most `Limits.payload_bytes_max` bytes.
+            replies: Of how many distinct members, 1 to 8.
+            timeout: Seconds for everything, waiting included.
+            wait: Wait until we are connected instead of raising.
+
+        Raises:
+            RequestTimedOut: fewer replied in time; its `replies` holds those that came.
+            NotConnected, HandlerFailed, UsageError: as `request`.
+        """
+        if not isinstance(dst, GroupAddress):
+            raise UsageError(f"request_many({dst!r}) must be given a GroupAddress")
+        if not 1 <= replies <= GROUP_SIZE:
+            raise UsageError(f"request_many(replies={replies}) must be 1 to {GROUP_SIZE}")
+        return await self._request(dst, payload, replies, timeout, signed=False, wait=wait)
+
+    async def _request(
+        self,
+        dst: Address,
+        payload: bytes,
+        wanted: int,
+        timeout: float,
+        *,
+        signed: bool,
+        wait: bool,
+    ) -> list[GroupReply]:
+        body = checked_payload(payload, self.config.limits)
+        destination = checked_destination(dst)
+        if not 0 < timeout < float("inf"):
+            raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
+        came: list[GroupReply] = []
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ready(destination, wait)
+                reference, replies = self._outbox.expect(wanted, came)
+                try:
+                    limit = max(1, int(timeout * SECOND))
+                    self._submit(
+                        reference,
+                        MessageKind.REQUEST,
+                        destination,
+                        body,
+                        signed=signed,
+                        timeout_ns=limit,
+                        replies=wanted,
+                    )
+                    await replies
+                    return came
+                finally:
+                    self._outbox.forget(reference)
+        except RequestTimedOut as error:
+            error.replies = came
+            raise
+        except TimeoutError:
+            least = "no reply" if wanted == 1 else f"{len(came)} of {wanted} replies"
+            raise RequestTimedOut(f"{least} within {timeout} s", came) from None
+
+    async def _ready(self, dst: Address, wait: bool) -> None:
+        self._serving()
+        if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
+            if not wait:
+                raise NotConnected(f"we are {self.state}, not connected; wait or use wait=True")
+            await self.wait_for(Phase.CONNECTED)
+        for token in ways_out(self._running(), dst):
+            await self._serving().room(token)
+
+    def _is_alone_and_named(self) -> bool:
+        """A founder that is all of its network may send to itself and to groups."""
+        return not self._client and self.state.detail is Detail.RELOCATED and self.name is not None
+
+    def _submit(
+        self,
+        reference: int,
+        kind: MessageKind,
+        dst: Address,
+        payload: bytes,
+        *,
+        signed: bool = False,
+        once: bool = False,
+        timeout_ns: int = 0,
+        authority: Authority | None = None,
+        replies: int = 1,
+    ) -> None:
+        fact = Submitted(
+            reference,
+            kind,
+            dst,
+            payload,
+            b"",
+            False,
+            timeout_ns,
+            signed,
+            acknowledged=not once,
+            authority=authority,
+            replies=replies,
+        )
+        self._serving().submit(fact)
+
+    def _answer(self, request: Message, payload: bytes, failed: bool) -> None:
+        """Send the reply to a request; one that has become impossible is counted."""
+        if self._is_over():
+            self._counters["reply.too_late"] += 1
+            return
+        limit = self.config.limits.payload_bytes_max
+        if len(payload) > limit:
+            self._counters["reply.too_large"] += 1
+            payload, failed = f"reply of {len(payload)} bytes exceeds {limit}".encode(), True
+        self._serving().submit(
+            Submitted(
+                self._outbox.next_reference(),
+                MessageKind.REPLY,
+                request.source,
+                payload,
+                request.id,
+                failed,
+                0,
+                False,
+                token=request.token,
+            )
+        )
+
+
+def _is_once(delivery: object) -> bool:
+    if delivery not in get_args(Delivery):
+        known = " or ".join(map(repr, get_args(Delivery)))
+        raise UsageError(f"send(delivery={delivery!r}) must be {known}")
+    return delivery == "at_most_once"
