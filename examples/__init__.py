@@ -1,0 +1,1 @@
+"""Programs that use nothing of `routing` but its public names."""
