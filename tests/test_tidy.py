@@ -26,7 +26,7 @@ CYTHON_FUNCTION = re.compile(r"^(\s*)(?:def|cdef|cpdef)\b(?!\s+class\b)[^=]*?(\w
 
 SOURCES = sorted(
     path
-    for folder in ("routing", "tests", "bench", "tools")
+    for folder in ("routing", "tests", "bench", "tools", "examples")
     for suffix in ("py", "pyi", "pyx", "pxd")
     for path in (ROOT / folder).rglob(f"*.{suffix}")
 )

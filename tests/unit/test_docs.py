@@ -165,9 +165,11 @@ def test_program_of_the_readme_runs() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    name, reply, churn = run.stdout.splitlines()
+    name, reply, *members, churn = run.stdout.splitlines()
     assert re.fullmatch(r"[0-9a-f]{8} CONNECTED \['127\.0\.0\.1:\d+'\]", name)
     assert reply == str(b"pong to ping")
+    assert [line[9:] for line in members] == [str(b"pong to who keeps it?")] * 2
+    assert name[:8] in [line[:8] for line in members] and members[0][:8] != members[1][:8]
     assert churn.startswith("close group of 1 because ")
 
 
