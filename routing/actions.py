@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from routing.errors import CloseCode
 from routing.events import Event, Message
 from routing.inputs import record
@@ -9,6 +11,7 @@ from routing.messages import Address, FrameKind
 from routing.state import Token
 
 __all__ = [
+    "BULK",
     "Action",
     "Answered",
     "Bind",
@@ -18,10 +21,15 @@ __all__ = [
     "Dial",
     "Failed",
     "KeepCertificate",
+    "Progress",
     "Send",
     "Tell",
     "Trust",
 ]
+
+BULK: Final = 3
+"""The priority of parts. A host may drop what it marks where a connection is congested: parts are
+acknowledged, and their source goes slower."""
 
 
 @record
@@ -115,6 +123,15 @@ class Failed:
 
 
 @record
+class Progress:
+    """So many bytes of a large message or request have been acknowledged; through at `total`."""
+
+    reference: int
+    done: int
+    total: int
+
+
+@record
 class KeepCertificate:
     """Keep this encoded certificate with the identity: the name it stands for is ours to hold."""
 
@@ -132,5 +149,6 @@ Action = (
     | Deliver
     | Answered
     | Failed
+    | Progress
     | KeepCertificate
 )

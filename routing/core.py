@@ -17,6 +17,7 @@ from routing import actions as do
 from routing import events as told
 from routing.addresses import Addresses
 from routing.alarms import Alarms
+from routing.assembly import Assembling
 from routing.attempts import Attempts
 from routing.book import ContactBook
 from routing.bootstrapping import Bootstrapping
@@ -45,6 +46,7 @@ from routing.inputs import (
     Lost,
     StopRequested,
     Submitted,
+    Withdrawn,
 )
 from routing.journal import Journal
 from routing.limits import Limits, Nanos
@@ -54,6 +56,7 @@ from routing.messages import Certificate, FrameKind, decode, encode
 from routing.messaging import Messaging
 from routing.names import client_name
 from routing.naming import Naming
+from routing.parts import Parts
 from routing.peers import Peers
 from routing.probing import Probing
 from routing.proxying import Proxying
@@ -130,6 +133,8 @@ class Core:
         self.relay = Relay(self)
         self.messaging = Messaging(self)
         self.delivery = Delivery(self)
+        self.parts = Parts(self)
+        self.assembly = Assembling(self)
         self.frames = Frames(self)
 
     def _make_alarm_handlers(self) -> dict[str, Callable[[bytes], None]]:
@@ -155,6 +160,8 @@ class Core:
             "news": self.feelers.on_news,
             "request": self.messaging.on_timeout,
             "retry": self.delivery.on_retry,
+            "parts": self.parts.on_due,
+            "assembly": self.assembly.on_expired,
             "group": self.groups.on_timeout,
         }
 
@@ -333,6 +340,8 @@ class Core:
                 self._on_lost(fact)
             case Submitted():
                 self.messaging.on_submitted(fact)
+            case Withdrawn():
+                self.parts.withdraw(fact.reference)
             case Listening():
                 self.addresses.on_listening(fact.endpoints)
             case DescriptorsRanShort():
@@ -418,6 +427,8 @@ class Core:
         self.cause = "stop requested"
         self.bootstrapping.on_stop()
         self.messaging.on_stop()
+        self.parts.on_stop()
+        self.assembly.on_stop()
         self.delivery.on_stop()
         self.stopped = True
         self.attempts.on_stop()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from routing.bodies import Acknowledged
+from routing.actions import BULK
+from routing.bodies import Acknowledged, Busy
 from routing.limits import ROUTES_MAX
 from routing.links import Arrival
 from routing.messages import (
@@ -28,7 +29,7 @@ from routing.messages import (
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Delivery", "Underway"]
+__all__ = ["Delivery", "Underway", "smoothed"]
 
 
 class Underway(Struct):
@@ -38,6 +39,8 @@ class Underway(Struct):
     destination: Address
     envelope: Envelope
     sent_at: int
+    part: int = 0
+    """Of a part of a large message: the least time to wait for it; 0 for a whole message."""
 
 
 class Delivery:
@@ -62,14 +65,22 @@ class Delivery:
             or self.bytes + size > limits.unacknowledged_bytes
         )
 
-    def begin(self, message_id: bytes, reference: int, to: Address, envelope: Envelope) -> None:
-        """Watch over a message whose first copy is leaving."""
+    def begin(
+        self,
+        message_id: bytes,
+        reference: int,
+        to: Address,
+        envelope: Envelope,
+        *,
+        part: int = 0,
+    ) -> None:
+        """Watch over a message whose first copy is leaving; `part` as in `Underway`."""
         core = self.core
-        self.underway[message_id] = Underway(reference, to, envelope, core.now)
+        self.underway[message_id] = Underway(reference, to, envelope, core.now, part)
         self.bytes += len(envelope.signed)
-        core.alarm("retry", message_id, self.patience(0))
+        core.alarm("retry", message_id, self.patience(0, part))
 
-    def patience(self, route: int) -> int:
+    def patience(self, route: int, least: int = 0) -> int:
         """Return how long to wait for the acknowledgement of the copy of this route number.
 
         It doubles with each copy: only the first measures, so a way that has become slower would
@@ -77,8 +88,8 @@ class Delivery:
         """
         limits = self.core.limits
         usual = self.average + 4 * self.deviation if self.average else limits.acknowledge_first_ns
-        usual = max(usual, limits.acknowledge_low_ns)
-        return min(usual << route, limits.acknowledge_high_ns)
+        usual = max(usual, limits.acknowledge_low_ns, least)
+        return min(usual << route, max(limits.acknowledge_high_ns, least))
 
     def on_retry(self, message_id: bytes) -> None:
         """Alarm: not acknowledged in time; the next best first hop, or the end."""
@@ -91,10 +102,13 @@ class Delivery:
             core.messaging.fail(message_id, entry.reference, reason)
             return
         core.count("delivery.retry")
+        if entry.part:
+            core.parts.on_retry(message_id)
         entry.envelope = structs.replace(entry.envelope, route=route)
-        core.alarm("retry", message_id, self.patience(route))
+        core.alarm("retry", message_id, self.patience(route, entry.part))
         # Without any way out just now the copy is lost like any other; `launch` counts it.
-        core.relay.launch(entry.envelope, entry.destination, rank=route)
+        priority = BULK if entry.part else 0
+        core.relay.launch(entry.envelope, entry.destination, rank=route, priority=priority)
 
     def on_acknowledged(self, arrival: Arrival) -> None:
         """An acknowledgement, its signature verified: believed from the destination only."""
@@ -108,21 +122,29 @@ class Delivery:
         elif not _is_consumer(entry.destination, arrival):
             core.count("acknowledged.forged")
         else:
-            if entry.envelope.route == 0:
-                self._measure(core.now - entry.sent_at)
+            took = max(1, core.now - entry.sent_at) if entry.envelope.route == 0 else 0
             core.count("delivery.acknowledged")
             self.forget(body.id)
+            if entry.part:
+                core.parts.on_arrived(body.id, took)
+                return
+            if took:
+                self.average, self.deviation = smoothed(self.average, self.deviation, took)
             core.messaging.on_arrived(body.id)
 
-    def _measure(self, took: int) -> None:
-        """Take in a round trip; of a repeated message nobody knows which copy was answered."""
-        took = max(1, took)
-        if not self.average:
-            self.average, self.deviation = took, took // 2
-            return
-        error = took - self.average
-        self.average = max(1, self.average + error // 8)
-        self.deviation += (abs(error) - self.deviation) // 4
+    def on_busy(self, arrival: Arrival) -> None:
+        """The consumer has no room for a message, its signature verified."""
+        core = self.core
+        body = decode(Busy, arrival.signed.body)
+        entry = None if body is None else self.underway.get(body.id)
+        if body is None:
+            core.count("busy.malformed")
+        elif entry is None or not entry.part:
+            core.count("busy.unasked")
+        elif not _is_consumer(entry.destination, arrival):
+            core.count("busy.forged")
+        else:
+            core.parts.on_refused(body.id, body.wait_ms)
 
     def forget(self, message_id: bytes) -> None:
         """Whatever became of this message, no copy of it follows."""
@@ -147,6 +169,17 @@ class Delivery:
         rank = arrival.envelope.route
         if not core.relay.send(MessageKind.ACKNOWLEDGED, signed.source, body, rank=rank):
             core.count("acknowledged.no_path")
+
+
+def smoothed(average: int, deviation: int, took: int) -> tuple[int, int]:
+    """Return average and deviation of round trips with one more taken in; RFC 6298's weights.
+
+    Of a repeated message nobody knows which copy was answered, so only the others count.
+    """
+    if not average:
+        return took, took // 2
+    error = took - average
+    return max(1, average + error // 8), deviation + (abs(error) - deviation) // 4
 
 
 def _is_consumer(destination: Address, arrival: Arrival) -> bool:

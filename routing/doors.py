@@ -28,7 +28,7 @@ from routing.limits import SECOND
 from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
-from routing.sending import Sending
+from routing.sending import LARGE_AT_ONCE, Sending
 from routing.service.host import HostConfig
 from routing.state import Connection, Detail, Phase, State
 from routing.talk import Talk
@@ -53,8 +53,10 @@ class Door(Sending):
         self._counters: Counter[str] = Counter()
         self._watch = Watch()
         self._outbox = Outbox(self._counters)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._inbox = Inbox(
             config.limits.inbox_bytes,
+            handler_s=config.limits.handler_ns / SECOND,
             answer=self._answer,
             hold=self._hold,
             may_log=self._may_log,
@@ -128,6 +130,7 @@ class Door(Sending):
             on_message=self._inbox.put,
             on_answered=self._outbox.answered,
             on_failed=self._outbox.failed,
+            on_progress=self._outbox.progressed,
             on_certificate=keeping.keep_certificate,
         )
         await self._host.start()
@@ -268,14 +271,19 @@ class Door(Sending):
         return self._watch.events(self.config.limits.events_max)
 
     def on_messages(self, handler: MessagesHandler) -> None:
-        """Have `handler` called with lists of messages; it may be async."""
+        """Have `handler` called with lists of messages; it may be async.
+
+        While it runs, what else comes waits, and above `Limits.inbox_bytes` nothing more is read
+        from anybody. One that takes longer than `Limits.handler_ns` is cancelled.
+        """
         self._inbox.on_messages(handler)
 
     def on_request(self, handler: RequestHandler) -> None:
         """Have `handler` called with each request; what it returns is the reply.
 
-        It may be async; then up to 64 run side by side. If it raises, the requester gets
-        `HandlerFailed`.
+        It may be async; then up to 64 run side by side. If it raises, or takes longer than
+        `Limits.handler_ns` and is cancelled, the requester gets `HandlerFailed`. The reply to one
+        may be as large as a payload to it.
         """
         self._inbox.on_request(handler)
 

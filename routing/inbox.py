@@ -46,6 +46,7 @@ class Inbox:
     Args:
         bytes_max: Above it `hold(True)` asks the owner to stop reading; below half of it
             `hold(False)` lets it go on. What was on its way still comes in.
+        handler_s: Seconds that a handler may take; then it is cancelled.
         answer: Sends a reply.
         may_log: Tells whether a line about the peer of a key may be written now.
         counters: Where failures and refusals are counted.
@@ -56,6 +57,7 @@ class Inbox:
         "_bytes_max",
         "_closed",
         "_counters",
+        "_handler_s",
         "_hold",
         "_may_log",
         "_messages",
@@ -72,12 +74,14 @@ class Inbox:
         self,
         bytes_max: int,
         *,
+        handler_s: float,
         answer: Answer,
         hold: Callable[[bool], None],
         may_log: Callable[[bytes], bool],
         counters: Counter[str],
     ) -> None:
         self._bytes_max = bytes_max
+        self._handler_s = handler_s
         self._answer = answer
         self._hold = hold
         self._may_log = may_log
@@ -150,12 +154,14 @@ class Inbox:
 
     async def _hand_over(self, batch: list[Message]) -> None:
         assert self._on_messages is not None, "messages are queued for a handler only"
+        limit = asyncio.timeout(self._handler_s)
         try:
             result = self._on_messages(batch)
             if inspect.isawaitable(result):
-                await result
+                async with limit:
+                    await result
         except Exception:
-            self._counters["handler.failed"] += 1
+            self._count_failure(limit)
             if self._may_log(batch[0].key):
                 log.exception("handler of messages failed on %d messages", len(batch))
 
@@ -191,16 +197,22 @@ class Inbox:
 
     async def _reply_to(self, request: Message) -> tuple[bytes, bool]:
         assert self._on_request is not None, "requests are queued for a handler only"
+        limit = asyncio.timeout(self._handler_s)
         try:
-            result = self._on_request(request)
-            reply = await result if inspect.isawaitable(result) else result
+            reply: object = self._on_request(request)
+            if inspect.isawaitable(reply):
+                async with limit:
+                    reply = await reply
             return _reply_bytes(reply), False
         except Exception as error:
-            self._counters["handler.failed"] += 1
+            self._count_failure(limit)
             if self._may_log(request.key):
                 log.exception("handler of requests failed on one from %s", short(request.key))
             # Its text may hold what is nobody else's business; its kind is enough to look it up.
             return type(error).__name__[:REASON_MAX].encode(), True
+
+    def _count_failure(self, limit: asyncio.Timeout) -> None:
+        self._counters["handler.timed_out" if limit.expired() else "handler.failed"] += 1
 
     # -- the bound
 

@@ -28,6 +28,7 @@ __all__ = [
     "Lost",
     "StopRequested",
     "Submitted",
+    "Withdrawn",
 ]
 
 T = TypeVar("T")
@@ -157,6 +158,13 @@ class Submitted:
 
 
 @record
+class Withdrawn:
+    """The application no longer wants a large message or request sent; what has left has left."""
+
+    reference: int
+
+
+@record
 class StopRequested:
     """Close everything and say goodbye."""
 
@@ -173,5 +181,6 @@ Input = (
     | DescriptorsRanShort
     | ListenerLost
     | Submitted
+    | Withdrawn
     | StopRequested
 )

@@ -26,6 +26,7 @@ def check(core: Core) -> None:
     _check_table(core)
     _check_owners(core)
     _check_bounds(core)
+    _check_parts(core)
     assert core.state == core._compute_state(), "5: the state is not the function of the tables"
 
 
@@ -69,6 +70,19 @@ def _check_owners(core: Core) -> None:
     assert admitted <= 1, f"2: {admitted} proxies at once"
     if core.stopped:
         assert not core.links and not core.alarms, "10: something is left after stop"
+
+
+def _check_parts(core: Core) -> None:
+    """Large messages are accounted for, their parts under way, and what comes has a deadline."""
+    limits, parts = core.limits, core.parts
+    assert parts.bytes == sum(len(each.body) for each in parts.open.values()), "7: bytes of parts"
+    flying = [part_id for each in parts.open.values() for part_id in each.flying]
+    assert flying == [] or all(i in core.delivery.underway for i in flying), "2: a part let go"
+    assert sorted(flying) == sorted(parts.whole_of), "2: a part of no message"
+    held = sum(each.size for each in core.assembly.open.values())
+    assert held <= limits.reassembly_bytes, "7: more than may be put together at once"
+    for subject in core.assembly.open:
+        assert ("assembly", subject) in core.alarms, "2: an assembly without a deadline"
 
 
 def _check_bounds(core: Core) -> None:

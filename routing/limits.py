@@ -178,7 +178,7 @@ class Limits:
     slow_reader_ns: int = 20 * SECOND
     inbox_bytes: int = 16_777_216
     payload_bytes_max: int = 1_047_552
-    """frame_bytes_max less 1 KiB for the envelope; larger ones are not carried yet."""
+    """frame_bytes_max less 1 KiB for the envelope; what is larger travels in parts."""
     events_max: int = 1_024
     # -- acknowledgements
     acknowledge_first_ns: int = 1 * SECOND
@@ -191,6 +191,25 @@ class Limits:
     """Messages of ours that wait for their acknowledgement; more are refused as busy."""
     unacknowledged_bytes: int = 67_108_864
     """The same in bytes of their signed parts."""
+    # -- large payloads
+    large_bytes_max: int = 16_777_216
+    """Of a payload to one node or client; above `payload_bytes_max` it travels in parts."""
+    large_waiting_bytes: int = 134_217_728
+    """Of large messages of ours under way: 8 of the largest; more are refused as busy."""
+    part_bytes: int = 131_072
+    """A control frame waits behind one of them at most; smaller ones cost more signatures."""
+    part_window: int = 4
+    """Parts of one message on their way: half of what may wait on a connection."""
+    parts_max: int = 1_024
+    """In which a message may come: 16 KiB each if it is of the largest."""
+    large_idle_ns: int = 60 * SECOND
+    """Without a part taken in or acknowledged for so long, a message is given up at both ends."""
+    large_ns: int = 600 * SECOND
+    """For one message from its first part to its last: 28 KB/s for the largest."""
+    reassembly_bytes: int = 67_108_864
+    """Of messages that come in parts, counted whole from the first part on; 1/4 for one source."""
+    reassembly_open: int = 8
+    """Messages that one source sends in parts at a time."""
     # -- memory of messages
     message_filter_ns: int = 1_200 * SECOND
     message_filter_entries: int = 262_144
@@ -198,6 +217,8 @@ class Limits:
     contacts_max: int = 1_500
     contacts_per_group: int = 4
     descriptors_reserved: int = 128
+    handler_ns: int = 60 * SECOND
+    """For a handler of the application; then it is cancelled and its place is free again."""
     drain_ns: int = 5 * SECOND
     close_reset_ns: int = 2 * SECOND
 
@@ -226,6 +247,11 @@ class Limits:
         self._ordered("bucket_low", "bucket_size")
         self._ordered("bucket_size", "table_max")
         self._ordered("payload_bytes_max", "frame_bytes_max")
+        self._ordered("part_bytes", "payload_bytes_max")
+        self._ordered("payload_bytes_max", "large_bytes_max")
+        self._ordered("large_bytes_max", "large_waiting_bytes")
+        self._ordered("large_idle_ns", "large_ns")
+        self._check_parts()
         self._ordered("frame_bytes_before_hello", "record_bytes_max")
         self._ordered("endpoints_tried", "endpoints_max")
         if list(self.resend_ns) != sorted(self.resend_ns):
@@ -234,6 +260,18 @@ class Limits:
             raise ConfigError(
                 f"limit resend_ns[-1]={self.resend_ns[-1]} must be below "
                 f"requester_first_answer_ns={self.requester_first_answer_ns}"
+            )
+
+    def _check_parts(self) -> None:
+        if self.large_bytes_max > self.reassembly_bytes // 4:
+            raise ConfigError(
+                f"limit large_bytes_max={self.large_bytes_max} must not exceed a quarter of "
+                f"reassembly_bytes={self.reassembly_bytes}"
+            )
+        if self.large_bytes_max >= self.parts_max * self.part_bytes:
+            raise ConfigError(
+                f"limit large_bytes_max={self.large_bytes_max} must be below "
+                f"parts_max={self.parts_max} times part_bytes={self.part_bytes}"
             )
 
     def _ordered(self, low: str, high: str) -> None:

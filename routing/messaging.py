@@ -6,6 +6,7 @@ cannot be answered fails with a reason and never hangs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,12 @@ class Messaging:
         if core.name is None and core.bootstrapping.proxy() is None:
             core.act(do.Failed(fact.reference, "not connected"))
             return
-        if fact.acknowledged and core.delivery.refuses(len(fact.payload)):
+        if core.parts.is_large(len(fact.payload)):
+            reason = core.parts.refuses(fact)
+            if reason:
+                self._refuse_large(fact, reason)
+                return
+        elif fact.acknowledged and core.delivery.refuses(len(fact.payload)):
             core.count("message.busy")
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
@@ -117,6 +123,8 @@ class Messaging:
             source = NodeAddress(destination.name)
             self._take(source, destination, core.key, Proof.CHANNEL, fact.kind, message_id, body)
             return True
+        if core.parts.is_large(len(fact.payload)):
+            return core.parts.begin(fact, message_id, body)
         link = None if fact.signed else self._direct(destination)
         if link is not None:
             core.count("message.direct")
@@ -134,6 +142,14 @@ class Messaging:
         if not once:
             core.delivery.begin(message_id, fact.reference, destination, envelope)
         return True
+
+    def _refuse_large(self, fact: Submitted, reason: str) -> None:
+        """A large message cannot be sent; who waits for a reply is told so in place of it."""
+        self.core.count("large.refused")
+        if fact.kind is MessageKind.REPLY:
+            self.on_submitted(replace(fact, payload=reason.encode(), failed=True))
+        else:
+            self.core.act(do.Failed(fact.reference, reason))
 
     def _direct(self, destination: Address) -> Link | None:
         """Return the connection to the destination itself, if there is one."""
@@ -240,6 +256,7 @@ class Messaging:
             core.count("reply.repeated")
             return
         core.delivery.forget(reply.id)
+        core.parts.forget(reply.id)
         if reply.failed:
             text = reply.payload.decode("utf-8", "replace")
             self._on_failure(reply.id, pending, key, text)
@@ -292,13 +309,24 @@ class Messaging:
             self.fail(message_id, pending.reference, reason)
 
     def fail(self, message_id: bytes, reference: int, reason: str) -> None:
-        """A message or request of ours has come to nothing; it is told once."""
-        self.sent.remove(message_id)
-        self.core.delivery.forget(message_id)
-        self.pending.pop(message_id, None)
-        self.core.alarms.cancel(("request", message_id))
+        """A message or request of ours, or a part of one, has come to nothing; it is told once."""
+        if self.core.parts.on_failed(message_id, reason):
+            return
+        self.give_up(message_id)
         self.core.count("message.failed")
         self.core.act(do.Failed(reference, reason))
+
+    def give_up(self, message_id: bytes) -> None:
+        """Nothing more is sent of a message of ours, and nothing awaited."""
+        self.sent.remove(message_id)
+        self.core.delivery.forget(message_id)
+        self.core.parts.forget(message_id)
+        self.pending.pop(message_id, None)
+        self.core.alarms.cancel(("request", message_id))
+
+    def awaits(self, source: Address) -> bool:
+        """Tell whether a reply from this source may be one that we asked for."""
+        return any(_may_answer(each.destination, source) for each in self.pending.values())
 
     def on_arrived(self, message_id: bytes) -> None:
         """The consumer has a message of ours: nobody can say any more that it has not."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from routing.actions import Answered
+from routing.actions import Answered, Progress
 from routing.errors import (
     HandlerFailed,
     NotConnected,
@@ -31,6 +31,7 @@ from routing.messages import (
 
 __all__ = [
     "GroupReply",
+    "OnProgress",
     "Outbox",
     "checked_authority",
     "checked_destination",
@@ -39,6 +40,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("routing")
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""(bytes acknowledged, of how many): called on the loop as parts of a large payload arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +63,30 @@ class Expected(NamedTuple):
     done: asyncio.Future[None]
 
 
+class Carried(NamedTuple):
+    """A large payload under way: who watches it, and the end of its way."""
+
+    progress: OnProgress | None
+    through: asyncio.Future[None]
+
+
 class Outbox:
     """What we wait for, by the reference the core hands back."""
 
-    __slots__ = ("_closed", "_counters", "_expected", "_latest", "_refused", "_sending")
+    __slots__ = (
+        "_carried",
+        "_closed",
+        "_counters",
+        "_expected",
+        "_latest",
+        "_refused",
+        "_sending",
+    )
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
         self._expected: dict[int, Expected] = {}
+        self._carried: dict[int, Carried] = {}
         self._latest = 0
         self._sending = 0
         self._refused: str | None = None
@@ -93,6 +113,15 @@ class Outbox:
     def forget(self, reference: int) -> None:
         """Nobody waits for this reply any longer; a late one is counted."""
         self._expected.pop(reference, None)
+        carried = self._carried.pop(reference, None)
+        if carried is not None:
+            carried.through.cancel()
+
+    def carry(self, reference: int, progress: OnProgress | None) -> asyncio.Future[None]:
+        """Return what ends when a large payload has arrived, or is forgotten."""
+        through: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._carried[reference] = Carried(progress, through)
+        return through
 
     @contextmanager
     def sending(self) -> Iterator[int]:
@@ -103,6 +132,21 @@ class Outbox:
         self._sending = 0
         if self._refused is not None:
             raise failure(self._refused)
+
+    def progressed(self, news: Progress) -> None:
+        """More of a large payload has arrived."""
+        carried = self._carried.get(news.reference)
+        if carried is None:
+            return
+        if carried.progress is not None:
+            try:
+                carried.progress(news.done, news.total)
+            except Exception:
+                self._counters["progress.failed"] += 1
+                log.exception("a function given as progress= failed; it is not called again")
+                self._carried[news.reference] = carried._replace(progress=None)
+        if news.done == news.total and not carried.through.done():
+            carried.through.set_result(None)
 
     def answered(self, answer: Answered) -> None:
         """A reply has come."""
@@ -116,9 +160,11 @@ class Outbox:
 
     def failed(self, reference: int, reason: str) -> None:
         """A request or a message has come to nothing."""
-        expected = self._expected.get(reference)
+        expected, carried = self._expected.get(reference), self._carried.get(reference)
         if expected is not None and not expected.done.done():
             expected.done.set_exception(failure(reason))
+        elif carried is not None and not carried.through.done():
+            carried.through.set_exception(failure(reason))
         elif reference == self._sending:
             self._refused = reason
         else:
@@ -131,6 +177,9 @@ class Outbox:
         for expected in self._expected.values():
             if not expected.done.done():
                 expected.done.set_exception(NotConnected("we have stopped"))
+        for reference, carried in self._carried.items():
+            if reference not in self._expected and not carried.through.done():
+                carried.through.set_exception(NotConnected("we have stopped"))
 
 
 def failure(reason: str) -> RoutingError:
@@ -191,18 +240,25 @@ def _plain(dst: object, name: object) -> bytes:
     return bytes(name)
 
 
-def checked_payload(payload: object, limits: Limits) -> bytes:
-    """Return the payload as bytes.
+def checked_payload(payload: object, limits: Limits, dst: object) -> bytes:
+    """Return the payload as bytes, without a copy if it is bytes.
 
     Raises:
-        UsageError: it is not bytes, or larger than `payload_bytes_max`.
+        UsageError: it is not bytes, or larger than `large_bytes_max`; to a group, than
+            `payload_bytes_max`.
     """
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise UsageError(f"payload of type {type(payload).__name__} must be bytes")
     size = memoryview(payload).nbytes
-    if size > limits.payload_bytes_max:
+    if isinstance(dst, GroupAddress) and size > limits.payload_bytes_max:
         raise UsageError(
-            f"payload of {size} bytes exceeds payload_bytes_max={limits.payload_bytes_max}; "
-            "split it"
+            f"payload of {size} bytes to a group exceeds "
+            f"payload_bytes_max={limits.payload_bytes_max}; "
+            "send it to its members one by one, or tell the group where to fetch it"
+        )
+    if size > limits.large_bytes_max:
+        raise UsageError(
+            f"payload of {size} bytes exceeds large_bytes_max={limits.large_bytes_max}; "
+            "send it as several messages"
         )
     return bytes(payload)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from routing._filter import MessageFilter
+from routing.actions import BULK
 from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
@@ -46,7 +47,14 @@ COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
 CLIENT_KINDS = frozenset(
-    {MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY, MessageKind.ACKNOWLEDGED}
+    {
+        MessageKind.MESSAGE,
+        MessageKind.REQUEST,
+        MessageKind.REPLY,
+        MessageKind.PART,
+        MessageKind.ACKNOWLEDGED,
+        MessageKind.BUSY,
+    }
 )
 """Kinds that a client may send."""
 
@@ -126,6 +134,7 @@ class Relay:
         via: Link | None = None,
         hop: bytes = b"",
         rank: int = 0,
+        priority: int = 0,
     ) -> bool:
         """Send an envelope of ours on its way.
 
@@ -135,14 +144,15 @@ class Relay:
             via: The proxy to send through; the table if None.
             hop: The name of the first hop, if it is to be a particular one.
             rank: 0 for the best first hop, 1 for the next best, and so on in turn.
+            priority: Of the frame on our own connection.
         """
         core = self.core
         via = self.way_out(via)
         if via is not None:
-            core.send(via, FrameKind.ROUTED, envelope)
+            self._pass_on(via, envelope, priority)
             return True
         if hop and hop in core.table:
-            self._pass_on(core.link_to(hop), envelope)
+            self._pass_on(core.link_to(hop), envelope, priority)
             return True
         link = self._resolve(destination) if rank == 0 else None
         if link is None:
@@ -152,7 +162,7 @@ class Relay:
                 core.count("send.no_path")
                 return False
             link = core.link_to(ways[rank % len(ways)])
-        self._pass_on(link, envelope)
+        self._pass_on(link, envelope, priority)
         return True
 
     def answer(self, envelope: Envelope, reply_to: Address, *, route: int) -> None:
@@ -254,6 +264,7 @@ class Relay:
             self._pass_on(
                 onward,
                 Envelope(envelope.hops + 1, envelope.route, envelope.signed, envelope.signature),
+                BULK if signed.kind is MessageKind.PART else 0,
             )
             core.count("routed.forwarded")
         elif isinstance(destination, GroupAddress):
@@ -283,8 +294,8 @@ class Relay:
                     core.send(core.link_to(name), FrameKind.GROUP_COPY, arrival.envelope)
         self.consume(arrival)
 
-    def _pass_on(self, link: Link, envelope: Envelope) -> None:
-        self.core.send(link, FrameKind.ROUTED, envelope)
+    def _pass_on(self, link: Link, envelope: Envelope, priority: int = 0) -> None:
+        self.core.send(link, FrameKind.ROUTED, envelope, priority)
 
     def _is_ours(self, destination: Address) -> bool:
         core = self.core
@@ -369,6 +380,10 @@ class Relay:
                 core.messaging.on_unroutable(arrival)
             case MessageKind.ACKNOWLEDGED:
                 core.delivery.on_acknowledged(arrival)
+            case MessageKind.BUSY:
+                core.delivery.on_busy(arrival)
+            case MessageKind.PART:
+                core.assembly.on_part(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
                 core.messaging.on_routed(arrival)
             case _:

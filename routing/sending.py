@@ -16,12 +16,13 @@ from routing.config import Config
 from routing.core import Core
 from routing.errors import NotConnected, RequestTimedOut, UsageError
 from routing.events import Message
-from routing.inputs import Submitted
+from routing.inputs import Submitted, Withdrawn
 from routing.limits import GROUP_SIZE, QUORUM_SIZE, SECOND
 from routing.messages import Address, Authority, GroupAddress, MessageKind
 from routing.names import Name
 from routing.outbox import (
     GroupReply,
+    OnProgress,
     Outbox,
     checked_authority,
     checked_destination,
@@ -30,10 +31,13 @@ from routing.outbox import (
 from routing.pressure import PatientHost, ways_out
 from routing.state import Detail, Phase, State
 
-__all__ = ["Delivery", "Sending"]
+__all__ = ["LARGE_AT_ONCE", "Delivery", "Sending"]
 
 Delivery: TypeAlias = Literal["exactly_once", "at_most_once"]
 """`exactly_once`: sent again by other ways until acknowledged, handed over once."""
+
+LARGE_AT_ONCE: Final = 4
+"""Large payloads that callers of one door have under way; the others wait their turn."""
 
 REQUEST_TIMEOUT_S: Final = 10.0
 """Unless the caller says otherwise: a route of some seconds there and back."""
@@ -45,6 +49,7 @@ class Sending(ABC):
     config: Config
     _client: ClassVar[bool]
     _outbox: Outbox
+    _large: asyncio.Semaphore
     _counters: Counter[str]
 
     @property
@@ -79,28 +84,37 @@ class Sending(ABC):
         wait: bool = False,
         delivery: Delivery = "exactly_once",
         authority: Authority | None = None,
+        progress: OnProgress | None = None,
     ) -> None:
         """Send a message; returns when it is on its way, which says nothing about its arrival.
 
-        Waits while the connection it takes has too much queued already.
+        Waits while the connection it takes has too much queued already. A payload above
+        `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
+        and this returns when all of it has arrived; cancelled, it sends no further part.
 
         Args:
             dst: Node, client or group.
-            payload: At most `Limits.payload_bytes_max` bytes.
+            payload: At most `Limits.large_bytes_max` bytes; to a group `payload_bytes_max`.
             signed: Sign and route it even where a direct connection would do.
             wait: Wait until we are connected instead of raising.
             delivery: `at_most_once` does without an acknowledgement.
             authority: Act under this authority; the receiver checks the claim.
+            progress: Called with (bytes arrived, bytes in all) as parts of a large payload are
+                acknowledged; never for one that goes whole.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.
-            RoutingError: too many messages wait to be acknowledged.
+            RoutingError: too many messages wait to be acknowledged; or a large payload did not
+                arrive: RequestTimedOut, Unroutable, or no room for it at the destination.
             UsageError: a wrong destination, payload, delivery or authority.
         """
-        body = checked_payload(payload, self.config.limits)
+        body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
         claim = checked_authority(authority)
         once = _is_once(delivery)
+        if self._is_large(body):
+            await self._carry(destination, body, claim, wait, progress)
+            return
         await self._ready(destination, wait)
         with self._outbox.sending() as reference:
             self._submit(
@@ -122,7 +136,7 @@ class Sending(ABC):
             NotConnected: we are not, or no longer, connected; those before were sent.
             UsageError: a wrong destination, payload or delivery; none was sent.
         """
-        bodies = [checked_payload(payload, self.config.limits) for payload in payloads]
+        bodies = [checked_payload(payload, self.config.limits, dst) for payload in payloads]
         _is_once(delivery)
         for body in bodies:
             await self.send(dst, body, delivery=delivery)
@@ -135,15 +149,17 @@ class Sending(ABC):
         timeout: float = REQUEST_TIMEOUT_S,
         signed: bool = False,
         wait: bool = False,
+        progress: OnProgress | None = None,
     ) -> bytes:
         """Send a request and return the reply; from a group, the first that comes.
 
         Args:
             dst: Node, client or group.
-            payload: At most `Limits.payload_bytes_max` bytes.
-            timeout: Seconds for everything, waiting included.
+            payload: At most `Limits.large_bytes_max` bytes; to a group `payload_bytes_max`.
+            timeout: Seconds for everything, waiting and all parts of large payloads included.
             signed: Sign and route it even where a direct connection would do.
             wait: Wait until we are connected instead of raising.
+            progress: As for `send`; it tells of the request, not of the reply.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
@@ -152,7 +168,9 @@ class Sending(ABC):
             Unroutable: nobody has, or is responsible for, the destination.
             UsageError: a wrong destination, payload or timeout.
         """
-        replies = await self._request(dst, payload, 1, timeout, signed=signed, wait=wait)
+        replies = await self._request(
+            dst, payload, 1, timeout, signed=signed, wait=wait, progress=progress
+        )
         return replies[0].payload
 
     async def request_many(
@@ -170,7 +188,7 @@ class Sending(ABC):
 
         Args:
             dst: A group.
-            payload: At most `Limits.payload_bytes_max` bytes.
+            payload: At most `Limits.payload_bytes_max` bytes: groups get no large ones.
             replies: Of how many distinct members, 1 to 8.
             timeout: Seconds for everything, waiting included.
             wait: Wait until we are connected instead of raising.
@@ -194,17 +212,23 @@ class Sending(ABC):
         *,
         signed: bool,
         wait: bool,
+        progress: OnProgress | None = None,
     ) -> list[GroupReply]:
-        body = checked_payload(payload, self.config.limits)
+        body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
+        large = self._is_large(body)
         if not 0 < timeout < float("inf"):
             raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
         came: list[GroupReply] = []
         try:
             async with asyncio.timeout(timeout):
                 await self._ready(destination, wait)
+                if large:
+                    await self._place()
                 reference, replies = self._outbox.expect(wanted, came)
                 try:
+                    if large:
+                        self._begin_large(reference, progress)
                     limit = max(1, int(timeout * SECOND))
                     self._submit(
                         reference,
@@ -219,6 +243,8 @@ class Sending(ABC):
                     return came
                 finally:
                     self._outbox.forget(reference)
+                    if large:
+                        self._withdraw(reference)
         except RequestTimedOut as error:
             error.replies = came
             raise
@@ -234,6 +260,47 @@ class Sending(ABC):
             await self.wait_for(Phase.CONNECTED)
         for token in ways_out(self._running(), dst):
             await self._serving().room(token)
+
+    def _is_large(self, body: bytes) -> bool:
+        return len(body) > self.config.limits.payload_bytes_max
+
+    async def _carry(
+        self,
+        dst: Address,
+        body: bytes,
+        claim: Authority | None,
+        wait: bool,
+        progress: OnProgress | None,
+    ) -> None:
+        """Send a large message and wait until all of it has arrived."""
+        await self._ready(dst, wait)
+        await self._place()
+        reference = self._outbox.next_reference()
+        through = self._begin_large(reference, progress)
+        try:
+            self._submit(reference, MessageKind.MESSAGE, dst, body, authority=claim)
+            await through
+        finally:
+            self._outbox.forget(reference)
+            self._withdraw(reference)
+
+    async def _place(self) -> None:
+        """Wait for a place among the large payloads under way; `_begin_large` gives it back."""
+        await self._large.acquire()
+        if self._is_over():
+            self._large.release()
+            raise NotConnected("we have stopped")
+
+    def _begin_large(self, reference: int, progress: OnProgress | None) -> asyncio.Future[None]:
+        """Return what ends when the payload is through; then its place is free for another."""
+        through = self._outbox.carry(reference, progress)
+        through.add_done_callback(lambda _: self._large.release())
+        return through
+
+    def _withdraw(self, reference: int) -> None:
+        """No further part of a large payload leaves; nothing happens if all have."""
+        if not self._is_over():
+            self._serving().submit(Withdrawn(reference))
 
     def _is_alone_and_named(self) -> bool:
         """A founder that is all of its network may send to itself and to groups."""
@@ -272,10 +339,11 @@ class Sending(ABC):
         if self._is_over():
             self._counters["reply.too_late"] += 1
             return
-        limit = self.config.limits.payload_bytes_max
+        limit = self.config.limits.large_bytes_max
         if len(payload) > limit:
             self._counters["reply.too_large"] += 1
-            payload, failed = f"reply of {len(payload)} bytes exceeds {limit}".encode(), True
+            text = f"reply of {len(payload)} bytes exceeds large_bytes_max={limit}"
+            payload, failed = text.encode(), True
         self._serving().submit(
             Submitted(
                 self._outbox.next_reference(),

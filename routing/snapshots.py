@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from routing.admission import Rate
+from routing.assembly import Assembly
 from routing.attempts import Attempt
 from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
@@ -25,6 +26,7 @@ from routing.membership import Find
 from routing.messages import Certificate, decode, encode
 from routing.messaging import Pending
 from routing.naming import Cast
+from routing.parts import Outgoing
 from routing.probing import Probe
 from routing.responding import Given
 from routing.state import ExpectedConnection, State
@@ -125,6 +127,8 @@ class MessageMemory(Struct):
     underway: dict[bytes, Underway]
     round_trip: tuple[int, int]
     """(average, deviation)."""
+    parts: dict[bytes, Outgoing]
+    assemblies: dict[bytes, Assembly]
     groups: dict[bytes, Resolution]
     group_cache: list[tuple[bytes, list[bytes], float]]
 
@@ -350,6 +354,8 @@ def _capture_messages(core: Core) -> MessageMemory:
         consumed=messaging.consumed.deadlines(now=now),
         underway=core.delivery.underway,
         round_trip=(core.delivery.average, core.delivery.deviation),
+        parts=core.parts.open,
+        assemblies=core.assembly.open,
         groups=core.groups.open,
         group_cache=core.groups.cache.deadlines(now=now),
     )
@@ -367,6 +373,8 @@ def _restore_messages(core: Core, memory: MessageMemory) -> None:
     delivery.underway = memory.underway
     delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
     delivery.average, delivery.deviation = memory.round_trip
+    core.parts.load(memory.parts)
+    core.assembly.open = memory.assemblies
     core.groups.open = memory.groups
     _refill(core.groups.cache, memory.group_cache, now)
 

@@ -48,6 +48,7 @@ FLOORS: dict[str, int] = {
     # 3: thought
     "addresses": 3,
     "alarms": 3,
+    "assembly": 3,
     "attempts": 3,
     "bootstrapping": 3,
     "connecting": 3,
@@ -65,6 +66,7 @@ FLOORS: dict[str, int] = {
     "delivery": 3,
     "messaging": 3,
     "naming": 3,
+    "parts": 3,
     "peers": 3,
     "probing": 3,
     "proxying": 3,

@@ -87,6 +87,7 @@ class Host:
         on_message: Takes one message for the application.
         on_answered: Takes each reply to a request of ours.
         on_failed: Takes (reference, reason) of one that was not.
+        on_progress: Takes how far a large message of ours has got.
         on_certificate: Takes the encoded certificate to be kept with the identity.
         ticks: Monotonic clock in nanoseconds; tests give their own.
         ledger: The account to charge; by default the one of the running loop.
@@ -103,6 +104,7 @@ class Host:
         on_message: Callable[[Message], None],
         on_answered: Callable[[do.Answered], None],
         on_failed: Callable[[int, str], None],
+        on_progress: Callable[[do.Progress], None] | None = None,
         on_certificate: Callable[[bytes], None] | None = None,
         ticks: Callable[[], int] | None = None,
         ledger: Ledger | None = None,
@@ -147,6 +149,7 @@ class Host:
             do.Deliver: lambda action: on_message(action.message),
             do.Answered: on_answered,
             do.Failed: lambda action: on_failed(action.reference, action.reason),
+            do.Progress: on_progress or (lambda action: None),
             do.KeepCertificate: lambda action: (
                 on_certificate(action.certificate) if on_certificate else None
             ),
@@ -300,6 +303,11 @@ class Host:
         if line is None:
             return
         bound = self.limits.write_bytes_max
+        if action.priority == do.BULK and line.queued > bound // 2:
+            line.flush()
+            if line.queued > bound // 2:  # its source sends it again, and slower
+                self.counters["bulk.dropped"] += 1
+                return
         if line.backlog > bound:
             line.flush()
             if line.queued > bound:

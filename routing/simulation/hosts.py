@@ -100,6 +100,8 @@ class Host:
         self.events: deque[tuple[Nanos, Event]] = deque(maxlen=TOLD_MAX)
         self.messages: deque[Message] = deque(maxlen=TOLD_MAX)
         self.answers: deque[do.Answered | do.Failed] = deque(maxlen=TOLD_MAX)
+        self.progress: dict[int, tuple[int, int]] = {}
+        """Reference of a large message -> (bytes acknowledged, of how many)."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self.idle_since = Nanos(0)
@@ -122,6 +124,7 @@ class Host:
             do.Deliver: self._deliver,
             do.Answered: self._answered,
             do.Failed: self._answered,
+            do.Progress: self._progressed,
             do.KeepCertificate: self._keep,
         }
 
@@ -293,6 +296,12 @@ class Host:
     def _answered(self, action: do.Answered | do.Failed) -> None:
         self.counts[type(action).__name__] += 1
         self.answers.append(action)
+
+    def _progressed(self, action: do.Progress) -> None:
+        self.counts["Progress"] += 1
+        self.progress[action.reference] = (action.done, action.total)
+        if len(self.progress) > TOLD_MAX:
+            del self.progress[next(iter(self.progress))]
 
     def _keep(self, action: do.KeepCertificate) -> None:
         self.certificate = action.certificate

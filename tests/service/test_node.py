@@ -272,7 +272,8 @@ def test_wrong_arguments_are_refused_at_once(run: Run) -> None:
         async with network(2) as (one, two):
             for wrong in (
                 one.send(address(two), "text"),  # type: ignore[arg-type]
-                one.send(address(two), bytes(one.config.limits.payload_bytes_max + 1)),
+                one.send(address(two), bytes(one.config.limits.large_bytes_max + 1)),
+                one.send(GroupAddress(bytes(32)), bytes(one.config.limits.payload_bytes_max + 1)),
                 one.send(b"name", b"x"),  # type: ignore[arg-type]
                 one.request(address(two), b"x", timeout=0),
                 one.stop(drain=-1),

@@ -16,6 +16,9 @@ from routing.messages import NodeAddress
 
 __all__: list[str] = []
 
+PATIENCE_S = 15.0
+"""A test that waits longer has failed; nothing is ever measured by it."""
+
 HERE, THERE = NodeAddress(bytes(32)), NodeAddress(bytes([1]) * 32)
 
 
@@ -29,13 +32,14 @@ def message(number: int, *, size: int = 1, request: bool = False) -> Message:
 class Fixture:
     """An inbox whose owner writes everything down."""
 
-    def __init__(self, bytes_max: int = 1_000_000) -> None:
+    def __init__(self, bytes_max: int = 1_000_000, handler_s: float = 60.0) -> None:
         self.answers: list[tuple[int, bytes, bool]] = []
         self.holds: list[bool] = []
         self.counters: Counter[str] = Counter()
         self.logged = True
         self.inbox = Inbox(
             bytes_max,
+            handler_s=handler_s,
             answer=self._answer,
             hold=self.holds.append,
             may_log=lambda key: self.logged,
@@ -196,6 +200,74 @@ def test_failing_handler_of_requests_tells_its_kind_and_no_more() -> None:
         await settle()
         assert at.answers == [(1, b"LookupError", True)]
         assert at.counters["handler.failed"] == 1
+
+    run(body())
+
+
+def test_handler_of_requests_that_never_returns_is_cancelled_and_gives_its_place_back() -> None:
+    async def body() -> None:
+        at, ended = Fixture(handler_s=0.01), asyncio.Event()
+
+        async def handler(request: Message) -> bytes:
+            if int.from_bytes(request.id, "big") == REQUESTS_AT_ONCE:
+                ended.set()
+                return b"at last"
+            await asyncio.Event().wait()
+            raise AssertionError("nobody sets it")
+
+        at.inbox.on_request(handler)
+        for number in range(REQUESTS_AT_ONCE + 1):
+            at.inbox.put(message(number, request=True))
+        async with asyncio.timeout(PATIENCE_S):
+            await ended.wait()
+        await settle()
+        failed = [(number, b"TimeoutError", True) for number in range(REQUESTS_AT_ONCE)]
+        assert sorted(at.answers) == [*failed, (REQUESTS_AT_ONCE, b"at last", False)]
+        assert at.counters["handler.timed_out"] == REQUESTS_AT_ONCE
+        assert at.counters["handler.failed"] == 0
+        assert at.inbox.queued == 0
+
+    run(body())
+
+
+def test_time_out_of_the_handlers_own_is_a_failure_of_its_own() -> None:
+    async def body() -> None:
+        at = Fixture()
+
+        async def handler(request: Message) -> bytes:
+            raise TimeoutError
+
+        at.inbox.on_request(handler)
+        at.inbox.put(message(1, request=True))
+        await settle()
+        assert at.answers == [(1, b"TimeoutError", True)]
+        assert (at.counters["handler.failed"], at.counters["handler.timed_out"]) == (1, 0)
+
+    run(body())
+
+
+def test_handler_of_messages_that_never_returns_is_cancelled_and_the_next_are_read() -> None:
+    async def body() -> None:
+        at, seen, both = Fixture(bytes_max=1, handler_s=0.01), list[bytes](), asyncio.Event()
+
+        async def handler(batch: list[Message]) -> None:
+            seen.extend(each.id[-1:] for each in batch)
+            if len(seen) == 2:
+                both.set()
+            await asyncio.Event().wait()
+
+        at.inbox.on_messages(handler)
+        at.inbox.put(message(1))
+        await settle()
+        assert at.holds == [True], "what waits is above the bound: nothing more is read"
+        at.inbox.put(message(2))
+        async with asyncio.timeout(PATIENCE_S):
+            await both.wait()
+            while at.inbox.queued:  # noqa: ASYNC110 - nobody is told that an inbox is empty
+                await asyncio.sleep(0)
+        assert seen == [b"\1", b"\2"]
+        assert at.holds == [True, False]
+        assert at.counters["handler.timed_out"] == 2
 
     run(body())
 

@@ -118,10 +118,23 @@ def test_wrong_destination_is_refused(wrong: Any) -> None:
 
 def test_payload_is_taken_up_to_the_limit() -> None:
     limits = Limits.local()
-    size = limits.payload_bytes_max
-    assert checked_payload(bytearray(size), limits) == bytes(size)
-    assert checked_payload(memoryview(b"abc"), limits) == b"abc"
-    with pytest.raises(UsageError, match="payload_bytes_max"):
-        checked_payload(bytes(size + 1), limits)
+    size, to = limits.large_bytes_max, NodeAddress(b"n" * 32)
+    assert checked_payload(bytearray(size), limits, to) == bytes(size)
+    assert checked_payload(memoryview(b"abc"), limits, to) == b"abc"
+    with pytest.raises(UsageError, match="16777217 bytes exceeds large_bytes_max=16777216; send"):
+        checked_payload(bytes(size + 1), limits, to)
     with pytest.raises(UsageError, match="must be bytes"):
-        checked_payload("text", limits)
+        checked_payload("text", limits, to)
+
+
+def test_payload_that_is_bytes_is_not_copied() -> None:
+    payload = bytes(2_000_000)
+    assert checked_payload(payload, Limits.local(), NodeAddress(b"n" * 32)) is payload
+
+
+def test_payload_to_a_group_has_to_fit_into_a_frame() -> None:
+    limits, group = Limits.local(), GroupAddress(b"n" * 32)
+    size = limits.payload_bytes_max
+    assert checked_payload(bytes(size), limits, group) == bytes(size)
+    with pytest.raises(UsageError, match="to a group exceeds payload_bytes_max=1047552; send it"):
+        checked_payload(bytes(size + 1), limits, group)
