@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 BULK: Final = 3
-"""The priority of parts. A host may drop what it marks where a connection is congested: parts are
-acknowledged, and their source goes slower."""
+"""The priority of parts. A host may drop ROUTED frames of it where a connection is congested: parts
+are acknowledged, and their source sends them again and goes slower."""
 
 
 @record

@@ -188,6 +188,12 @@ class Line(asyncio.BufferedProtocol):
         if self.stage is Stage.CLOSING and not len(self._writer):
             self._finish_writing()
 
+    def is_behind(self, bound: int) -> bool:
+        """Tell whether more than `bound` bytes wait although the kernel has what it takes."""
+        if self.queued > bound:
+            self.flush()
+        return self.queued > bound
+
     def close(self, code: CloseCode, text: str) -> None:
         """Write what is queued, then Close, then FIN; the owner cuts it off if it takes long."""
         if self.stage is not Stage.OPEN:

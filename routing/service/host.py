@@ -303,11 +303,10 @@ class Host:
         if line is None:
             return
         bound = self.limits.write_bytes_max
-        if action.priority == do.BULK and line.queued > bound // 2:
-            line.flush()
-            if line.queued > bound // 2:  # its source sends it again, and slower
-                self.counters["bulk.dropped"] += 1
-                return
+        bulk = action.priority == do.BULK and action.kind is FrameKind.ROUTED
+        if bulk and line.is_behind(bound // 2):  # its source sends it again, and slower
+            self.counters["bulk.dropped"] += 1
+            return
         if line.backlog > bound:
             line.flush()
             if line.queued > bound:

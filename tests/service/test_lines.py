@@ -312,6 +312,31 @@ def test_more_than_one_peer_may_have_queued_closes_it(run: Run) -> None:
     run(body())
 
 
+def test_bulk_is_dropped_where_half_of_what_may_wait_does_and_the_connection_stays(
+    run: Run,
+) -> None:
+    async def body() -> None:
+        async with hosted(1) as stage:
+            peer = await Peer.joined(stage.endpoint)
+            peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            token = (await stage.core.wait(Accepted)).connection.token
+            stage.do(do.Trust(token))
+            for _ in range(200):
+                stage.do(do.Send(token, FrameKind.ROUTED, bytes(131_072), do.BULK))
+                assert stage.host.stats()["bytes.queued"] <= 524_288 + 131_200
+            dropped = stage.host.counters["bulk.dropped"]
+            assert 0 < dropped < 200
+            stage.do(do.Send(token, FrameKind.PING, b"control", 0))
+            peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            kinds: list[int] = []
+            while FrameKind.PING not in kinds:
+                kinds += [kind for kind, _ in await peer.frames()]
+            assert stage.core.of(Lost) == []
+            await peer.end()
+
+    run(body())
+
+
 def test_control_overtakes_bulk_that_waits(run: Run) -> None:
     async def body() -> None:
         async with hosted(1, bounds=limits(write_bytes_max=64 << 20)) as stage:
