@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from random import Random
 
 import pytest
@@ -49,6 +51,28 @@ def test_largest_payload_arrives_whole_and_its_progress_is_told(run: Run) -> Non
             assert len(told) == 128 and told[-1] == (LARGEST, LARGEST)
             assert told == sorted(set(told))
             assert all(map(at_rest, nodes))
+
+    run(body())
+
+
+def test_payload_is_held_once_where_it_leaves_and_twice_where_it_is_put_together(run: Run) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            sizes = list[int]()
+            two.on_messages(lambda messages: sizes.extend(len(each.payload) for each in messages))
+            await one.send(address(two), BODY)
+            gc.collect()
+            tracemalloc.start()
+            try:
+                await one.send(address(two), BODY)
+                held, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert sizes == [LARGEST] * 2
+            # Both ends are in this process. The parts and the body they become, and a window of
+            # parts in their several layers.
+            assert 2 * LARGEST < peak < 2 * LARGEST + (6 << 20)
+            assert held < LARGEST + (1 << 20), "at most the message that was handed over is left"
 
     run(body())
 

@@ -56,6 +56,8 @@ STATED = {
     "frame_bytes_max": 1 << 20,
     "record_bytes_max": 64 << 10,
     "frame_bytes_before_hello": 4 << 10,
+    "large_bytes_max": 16 << 20,
+    "reassembly_bytes": 64 << 20,
     "write_bytes_max": 1 << 20,
     "write_bytes_total": 512 << 20,
     "slow_reader_ns": 20 * SECOND,
@@ -93,6 +95,9 @@ ORDERED = [
     ("bucket_low", "bucket_size"),
     ("bucket_size", "table_max"),
     ("payload_bytes_max", "frame_bytes_max"),
+    ("part_bytes", "payload_bytes_max"),
+    ("large_bytes_max", "large_waiting_bytes"),
+    ("large_idle_ns", "large_ns"),
     ("frame_bytes_before_hello", "record_bytes_max"),
     ("endpoints_tried", "endpoints_max"),
 ]
@@ -111,6 +116,15 @@ def test_resends_must_rise_and_end_before_the_attempt() -> None:
     with pytest.raises(ConfigError, match="must be below"):
         Limits().but(resend_ns=(31 * SECOND,))
     assert Limits().but(resend_ns=()).resend_ns == ()
+
+
+def test_large_payloads_must_fit_their_room_and_their_parts() -> None:
+    with pytest.raises(ConfigError, match="must not exceed a quarter of reassembly_bytes=67108864"):
+        Limits().but(large_bytes_max=16_777_217)
+    with pytest.raises(ConfigError, match="must be below parts_max=128 times part_bytes=131072"):
+        Limits().but(parts_max=128)
+    with pytest.raises(ConfigError, match="payload_bytes_max=1047552 must not exceed large_bytes"):
+        Limits().but(large_bytes_max=1_000_000)
 
 
 def test_unknown_limit_is_refused() -> None:
