@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Protocol
 
 from routing import actions as do
 from routing._tokens import TokenTable
@@ -24,13 +25,14 @@ from routing.inputs import (
     StopRequested,
 )
 from routing.limits import Limits, Nanos
+from routing.messages import FrameKind
 from routing.simulation.clock import Clock
 from routing.simulation.dialling import Dialling, PendingDial
 from routing.simulation.links import End, Links
 from routing.simulation.trace import Trace
 from routing.state import Connection, Direction, Token
 
-__all__ = ["Host", "Network", "Violation"]
+__all__ = ["Host", "Network", "Violation", "Witness"]
 
 TOKENS_MAX = 2_048
 """Connections of one simulated host."""
@@ -50,10 +52,23 @@ class Violation(AssertionError):
         self.reported = reported
 
 
+class Witness(Protocol):
+    """Somebody who looks on at all messages of applications, and changes nothing."""
+
+    def sent(self, end: End, kind: FrameKind, body: bytes) -> None:
+        """A host puts a frame on a connection."""
+
+    def delivered(self, host: Host, message: Message) -> None:
+        """A host hands a message to its application."""
+
+    def answered(self, host: Host, action: do.Answered | do.Failed) -> None:
+        """A host tells its application what came of a message."""
+
+
 class Network:
     """What all hosts of one world share."""
 
-    __slots__ = ("acting", "after", "clock", "dialling", "limits", "links", "trace")
+    __slots__ = ("acting", "after", "clock", "dialling", "limits", "links", "trace", "witness")
 
     def __init__(self, clock: Clock, links: Links, limits: Limits, trace: Trace) -> None:
         self.clock = clock
@@ -65,6 +80,7 @@ class Network:
         """Called after every step of a host: the invariants."""
         self.acting: Host | None = None
         """Whose step is under way, for the report of what goes wrong in it."""
+        self.witness: Witness | None = None
 
 
 class Host:
@@ -137,12 +153,23 @@ class Host:
 
     def start(self) -> None:
         """Listen, unless it is a client, and look for a network."""
+        self.listen()
+        self.hear(BootstrapRequested())
+
+    def listen(self) -> None:
+        """Run, and listen unless it is a client."""
         self.alive = True
         self.idle_since = self.network.clock.now
         if not self.client:
             self.network.dialling.listening[self.address] = self
             self.hear(Listening([self.address]))
-        self.hear(BootstrapRequested())
+
+    def settle_in(self) -> None:
+        """Go on from where the core has been placed: its state follows from what it holds."""
+        self.network.acting = self
+        self.core.bootstrapping.begun = True
+        self.core.on_deadline(self.network.clock.now)
+        self._settle()
 
     def stop(self) -> None:
         """Stop in good order: everything is closed with a code."""
@@ -264,6 +291,8 @@ class Host:
             raise self.violation(f"frame of {len(action.body)} bytes exceeds frame_bytes_max")
         if not end.far.trusted and len(action.body) > limits.frame_bytes_before_hello:
             raise self.violation(f"{len(action.body)} bytes exceed frame_bytes_before_hello")
+        if self.network.witness is not None:
+            self.network.witness.sent(end, action.kind, action.body)
         self.network.links.send(end, action.kind, action.body)
 
     def _trust(self, action: do.Trust) -> None:
@@ -292,10 +321,14 @@ class Host:
     def _deliver(self, action: do.Deliver) -> None:
         self.counts["Deliver"] += 1
         self.messages.append(action.message)
+        if self.network.witness is not None:
+            self.network.witness.delivered(self, action.message)
 
     def _answered(self, action: do.Answered | do.Failed) -> None:
         self.counts[type(action).__name__] += 1
         self.answers.append(action)
+        if self.network.witness is not None:
+            self.network.witness.answered(self, action)
 
     def _progressed(self, action: do.Progress) -> None:
         self.counts["Progress"] += 1

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Protocol
 
-from routing.errors import CloseCode, ConfigError
+from routing.errors import CloseCode, ConfigError, UsageError
 from routing.inputs import Accepted, FrameReceived, Input, Lost
 from routing.limits import Limits, Nanos
 from routing.messages import FrameKind
@@ -205,6 +205,22 @@ class Links:
         self._wires += 1
         wire = Wire(self._wires, dialler, acceptor, latency_ns)
         self._put(wire.dialler.out, Arrival(at))
+        return wire
+
+    def tie(self, dialler: Place, acceptor: Place) -> Wire:
+        """Make a connection that is open and trusted at both ends, as if made long ago.
+
+        Raises:
+            UsageError: a host takes no more connections.
+        """
+        self._wires += 1
+        wire = Wire(self._wires, dialler, acceptor, self.latency())
+        for end, direction in zip(wire.ends, (Direction.OUTBOUND, Direction.INBOUND), strict=True):
+            peer = end.far.connection.local if end.far.connection is not None else acceptor.address
+            end.connection = end.host.adopt(end, direction, peer)
+            if end.connection is None:
+                raise UsageError(f"node {end.host.index} takes no more connections")
+            end.trusted = True
         return wire
 
     def _arrive_at_acceptor(self, end: End, accepted_at: Nanos) -> None:

@@ -80,40 +80,57 @@ class World:
         network_id: str = "simulation",
     ) -> Host:
         """Make a node, or a client, that starts at `at` (or now if that is past)."""
-        index = len(self.hosts)
-        return self._add(
+        host = self._make(
             contacts,
             first=first,
             client=client,
-            at=at,
             tag=network_tag(network_id),
-            address=f"127.{1 + index // 62_500}.{index // 250 % 250}.{1 + index % 250}:4000",
-            identity=index,
+            address=_address(len(self.hosts)),
+            identity=len(self.hosts),
             certificate=None,
         )
+        self.clock.at(at, host.start)
+        return host
+
+    def add_placed(self, *, network_id: str = "simulation") -> Host:
+        """Make a node that listens and asks nobody: whoever places it tells it its name and peers.
+
+        It runs by itself once it `settle_in`s.
+        """
+        host = self._make(
+            (),
+            first=False,
+            client=False,
+            tag=network_tag(network_id),
+            address=_address(len(self.hosts)),
+            identity=len(self.hosts),
+            certificate=None,
+        )
+        host.listen()
+        return host
 
     def restart(self, old: Host, contacts: Sequence[str], *, fresh: bool = False) -> Host:
         """Start a dead node anew at its address, now, with its key and name or `fresh` ones."""
         if old.alive:
             raise UsageError(f"node {old.index} is alive; kill or stop it before a restart")
-        return self._add(
+        host = self._make(
             contacts,
             first=False,
             client=old.client,
-            at=self.clock.now,
             tag=old.tag,
             address=old.address,
             identity=len(self.hosts) if fresh else old.identity,
             certificate=None if fresh else old.certificate,
         )
+        self.clock.at(self.clock.now, host.start)
+        return host
 
-    def _add(
+    def _make(
         self,
         contacts: Sequence[str],
         *,
         first: bool,
         client: bool,
-        at: int,
         tag: bytes,
         address: str,
         identity: int,
@@ -133,7 +150,6 @@ class World:
         core = self._make_core(config)
         host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)
         self.hosts.append(host)
-        self.clock.at(at, host.start)
         return host
 
     def _bytes(self, purpose: str, number: int) -> bytes:
@@ -288,6 +304,10 @@ class World:
             lines.append(f"last of node {host.index} ({host.core.state}):")
             lines.extend(f"  {line}" for line in self.trace.recent(host.index)[-_REPORTED_EVENTS:])
         return Violation("\n".join(lines), reported=True)
+
+
+def _address(index: int) -> str:
+    return f"127.{1 + index // 62_500}.{index // 250 % 250}.{1 + index % 250}:4000"
 
 
 def _present(host: Host | None) -> Iterator[Host]:
