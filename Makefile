@@ -9,7 +9,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench wheel sanitize clean
+.PHONY: build network test lint bench soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -49,6 +49,13 @@ lint: build
 bench: build
 	$(PY) -m pytest bench --benchmark-enable --benchmark-only --benchmark-disable-gc \
 	    --benchmark-group-by=group --benchmark-columns=min,median,rounds --timeout=600 $(BENCH_ARGS)
+
+# Delivery in 10,000 simulated nodes, then under churn of 1,000 for long; a JSON object each.
+FIGURES := $(PY) -m routing.simulation.figures
+soak: build
+	$(FIGURES) static --nodes 12 40 100 1000 10000 $(SOAK_ARGS)
+	$(FIGURES) churn --nodes 1000 --median 744 --seconds 600 $(SOAK_ARGS)
+	$(FIGURES) churn --nodes 1000 --median 84 --seconds 300 $(SOAK_ARGS)
 
 wheel: build
 	rm -rf dist build/lib* build/bdist*

@@ -81,11 +81,12 @@ class Bootstrapping:
 
     def admitted_count(self) -> int:
         """Return how many proxies have admitted us (feelers do not count)."""
-        return sum(
-            1
-            for link in self.core.links.values()
-            if link.role is LinkRole.BOOTSTRAP and link.admitted
-        )
+        # A loop and no generator: the state of a core is computed at every step.
+        count = 0
+        for link in self.core.links.values():
+            if link.role is LinkRole.BOOTSTRAP and link.admitted:
+                count += 1
+        return count
 
     # -- rounds
 

@@ -7,7 +7,6 @@ knows who owns a name or which names are alive.
 from __future__ import annotations
 
 from hashlib import sha256
-from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from routing.errors import UsageError
@@ -106,7 +105,9 @@ def nearest(target: bytes, names: Iterable[bytes], count: int) -> list[bytes]:
     The order does not depend on the order of `names`: only equal names are equally far.
     """
     aim = int.from_bytes(target, "big")
-    return nsmallest(count, names, key=lambda name: aim ^ int.from_bytes(name, "big"))
+    # Of the few dozen names there ever are, sorting all takes half as long as a heap of some.
+    ranked = sorted(names, key=lambda name: aim ^ int.from_bytes(name, "big"))
+    return ranked[: max(0, count)]
 
 
 def client_name(key: bytes) -> bytes:

@@ -120,6 +120,7 @@ class Host:
         """Reference of a large message -> (bytes acknowledged, of how many)."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
+        self.started_at = Nanos(0)
         self.idle_since = Nanos(0)
         """When it last began or ended a bootstrap round, or lost its network."""
         self.changes = 0
@@ -159,7 +160,7 @@ class Host:
     def listen(self) -> None:
         """Run, and listen unless it is a client."""
         self.alive = True
-        self.idle_since = self.network.clock.now
+        self.started_at = self.idle_since = self.network.clock.now
         if not self.client:
             self.network.dialling.listening[self.address] = self
             self.hear(Listening([self.address]))

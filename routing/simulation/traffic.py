@@ -19,7 +19,7 @@ from routing.simulation.hosts import Host
 from routing.simulation.links import End
 from routing.simulation.world import World
 
-__all__ = ["Ledger", "Parcel"]
+__all__ = ["Ledger", "Parcel", "Step", "ways"]
 
 _MARK = b"routing figures "
 _NUMBER_BYTES = 8
@@ -27,6 +27,20 @@ _MARK_BYTES = len(_MARK)
 
 _CARRIERS = (FrameKind.ROUTED, FrameKind.DIRECT, FrameKind.GROUP_COPY)
 """Frames that carry messages of applications."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One frame that carried a message from one host to another."""
+
+    at: Nanos
+    kind: FrameKind
+    near: int
+    far: int
+    heard: bool
+    """The far end was there to hear it when it was sent."""
+    held: int
+    """Entries in the table of the host that sent it."""
 
 
 @dataclass(slots=True)
@@ -52,6 +66,8 @@ class Parcel:
     """What its sender was told."""
     failures: int = 0
     """How often its sender was told so."""
+    way: list[Step] | None = None
+    """Every frame with it, if ways are kept."""
 
     @property
     def arrived(self) -> bool:
@@ -62,9 +78,10 @@ class Parcel:
 class Ledger:
     """All messages that were submitted through it; it watches the hosts of one world."""
 
-    def __init__(self, world: World, *, payload_bytes: int = 64) -> None:
+    def __init__(self, world: World, *, payload_bytes: int = 64, keep_ways: bool = False) -> None:
         self.world = world
         self.parcels: list[Parcel] = []
+        self._keep_ways = keep_ways
         self._padding = bytes(max(0, payload_bytes - _MARK_BYTES - _NUMBER_BYTES))
         self.strays = 0
         """Messages handed to a host that ought not to have them."""
@@ -83,10 +100,9 @@ class Ledger:
     ) -> Parcel:
         """Have a node send one message now; `wanted` are the hosts that ought to be handed it."""
         number = len(self.parcels)
-        parcel = Parcel(
-            number, source.index, tuple(host.index for host in wanted), self.world.now
-        )
+        parcel = Parcel(number, source.index, tuple(host.index for host in wanted), self.world.now)
         parcel.reached[source.index] = 0
+        parcel.way = [] if self._keep_ways else None
         self.parcels.append(parcel)
         source.hear(
             Submitted(
@@ -118,6 +134,10 @@ class Ledger:
         parcel.frames += 1
         parcel.copies[far] = parcel.copies.get(far, 0) + 1
         parcel.reached[far] = min(hops, parcel.reached.get(far, hops))
+        if parcel.way is not None:
+            heard = self.world.hosts[far].alive and end.far.open
+            held = len(self.world.hosts[near].core.table)
+            parcel.way.append(Step(self.world.now, kind, near, far, heard, held))
 
     def delivered(self, host: Host, message: Message) -> None:
         """A host hands a message to its application."""
@@ -138,6 +158,22 @@ class Ledger:
         if parcel.source == host.index:
             parcel.failed = action.reason
             parcel.failures += 1
+
+
+def ways(parcel: Parcel) -> list[str]:
+    """Return the way of a message, a line for each frame, and what its sender was told."""
+    wanted = ", ".join(map(str, parcel.wanted))
+    lines = [
+        f"message {parcel.number}, {parcel.sent_at / SECOND:.3f} s: {parcel.source} to {wanted}"
+    ]
+    for step in parcel.way or ():
+        fate = "" if step.heard else ", where nobody hears any more"
+        lines.append(
+            f"+{(step.at - parcel.sent_at) / SECOND:.3f} s {step.kind.name} {step.near}"
+            f" (holds {step.held}) to {step.far}{fate}"
+        )
+    lines.append(parcel.failed or "no word of failure")
+    return lines
 
 
 def _number(text: bytes, at: int) -> int:

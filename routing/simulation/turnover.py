@@ -78,7 +78,7 @@ class Turnover:
 
         A newcomer that has not joined is nobody's source and nobody's destination.
         """
-        for _ in range(_DRAWS_MAX):
+        for _ in range(_DRAWS_MAX if self._living else 0):
             host = self._random.choice(self._living)
             if host is not besides and host.core.state.detail >= Detail.CONNECTED:
                 return host
