@@ -19,12 +19,18 @@ from routing.errors import CloseCode, DialFailure, Outcome
 from routing.messages import HelloRole
 from tools import docs_pictures as pictures
 from tools import docs_tables as tables
-from tools import docs_vectors
+from tools import docs_vectors, docs_ways
 from tools.docs_source import ROOT
 
 __all__ = ["BLOCKS", "DOCUMENTS", "VECTORS", "outdated", "refreshed"]
 
-DOCUMENTS = ("README.md", "docs/protocol.md", "docs/states.md", "docs/limits.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/protocol.md",
+    "docs/routing.md",
+    "docs/states.md",
+    "docs/limits.md",
+)
 VECTORS = "tests/vectors/protocol.json"
 
 _RECORDS: tuple[type[Struct], ...] = (
@@ -91,6 +97,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "states of a client": lambda: pictures.state_picture(client=True),
     "two-way connect": pictures.connect_picture,
     "first two nodes": pictures.first_nodes_picture,
+    "way of a message": docs_ways.message_picture,
 }
 """Name -> what makes the block of that name."""
 
