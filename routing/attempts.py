@@ -195,11 +195,20 @@ class Attempts:
             self.failed.pop(attempt.name, None)
             return
         if attempt.requester and outcome is not Outcome.LOST_PRIORITY:
-            self.back_off(attempt.name)
+            if attempt.request.urgent:
+                self.back_off(attempt.name)
+            elif refusal is not None:
+                core.filling.on_refused(attempt.name, refusal)
+            else:
+                core.filling.on_failed(attempt.name)
         core.tell(told.ConnectFailed(attempt.name, outcome, refusal, attempt.requester))
         if attempt.requester and not core.stopped:
             core.membership.on_attempt_ended()
             core.feelers.on_attempt_ended()
+
+    def failures(self, name: bytes) -> int:
+        """Return how often in a row attempts with this name have failed."""
+        return self.failed.get(name, (0, 0))[0]
 
     def back_off(self, name: bytes) -> None:
         """Try this name again only after a while, longer each time in a row."""

@@ -359,6 +359,9 @@ class Bootstrapping:
         core.proxying.on_disconnected()
         core.feelers.on_disconnected()
         core.membership.on_disconnected()
+        core.letting_go.on_disconnected()
+        core.filling.on_disconnected()
+        core.churning.on_disconnected()
         core.groups.on_disconnected()
         self.let_go(CloseCode.NORMAL)
         mass = core.peers.lost_lately() >= limits.mass_loss_peers

@@ -22,12 +22,14 @@ from routing.attempts import Attempts
 from routing.book import ContactBook
 from routing.bootstrapping import Bootstrapping
 from routing.certificates import certified_name, origin_of
+from routing.churning import Churning
 from routing.connecting import Connecting
 from routing.delivery import Delivery
 from routing.dials import Dials
 from routing.dice import Dice
 from routing.errors import CloseCode
 from routing.feelers import Feelers
+from routing.filling import Filling
 from routing.founding import Founding
 from routing.frames import Frames
 from routing.groups import Groups
@@ -49,6 +51,7 @@ from routing.inputs import (
     Withdrawn,
 )
 from routing.journal import Journal
+from routing.letting_go import LettingGo
 from routing.limits import Limits, Nanos
 from routing.links import Link
 from routing.membership import Membership
@@ -128,6 +131,9 @@ class Core:
         self.proxying = Proxying(self)
         self.naming = Naming(self)
         self.membership = Membership(self)
+        self.letting_go = LettingGo(self)
+        self.filling = Filling(self)
+        self.churning = Churning(self)
         self.feelers = Feelers(self)
         self.groups = Groups(self)
         self.relay = Relay(self)
@@ -154,6 +160,8 @@ class Core:
             "gather": self.membership.on_gather,
             "repair": self.membership.on_repair,
             "refresh": self.membership.on_refresh,
+            "unneeded": self.letting_go.on_timeout,
+            "churn": self.churning.on_due,
             "relay": self.proxying.on_relay_timeout,
             "feel": self.feelers.on_due,
             "felt": self.feelers.on_timeout,

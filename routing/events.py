@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from routing.errors import CloseCode, Outcome, Refusal
+from routing.handover import newcomers
 from routing.messages import Address, Authority
 from routing.state import Direction, State
 
@@ -135,10 +136,34 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class Churn:
-    """Our close group has changed."""
+    """Our close group has changed, and the change has lasted: told once, with all its causes.
+
+    A peer that goes and comes back within `Limits.churn_damping_ns` is not told of. After
+    `Disconnected` everybody is new again.
+    """
 
     close_group: tuple[bytes, ...]
+    """The at most 8 other nodes nearest to us, nearest first."""
     cause: str
+    joined: tuple[bytes, ...] = ()
+    """Who is in it and was not when it was told last, nearest first."""
+    left: tuple[bytes, ...] = ()
+    """Who was in it when it was told last and is not, nearest first."""
+    before: tuple[bytes, ...] = field(default=(), repr=False)
+    """Every node we knew when it was told last, ourselves first; empty the first time."""
+    after: tuple[bytes, ...] = field(default=(), repr=False)
+    """Every node we know now, ourselves first."""
+
+    def concerns(self, element: bytes) -> tuple[bytes, ...]:
+        """Return who is new, since the last Churn, in the group around a record that we hold.
+
+        To these the record is to be sent. Empty if nobody is new, or if the record is not ours to
+        keep. It is the view of one node: see `Node.group_of`.
+        """
+        if not self.after:
+            return ()
+        new = newcomers(element, own=self.after[0], before=self.before, after=self.after)
+        return tuple(new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from routing.messages import (
     Refuse,
     SecondaryFailed,
     SignedKind,
+    Unneeded,
     decode,
     hello_body,
     signed_text,
@@ -56,6 +57,7 @@ class Frames:
             FrameKind.PONG: (Ping, core.probing.on_pong),
             FrameKind.NEIGHBOURS: (Neighbours, core.membership.on_neighbours),
             FrameKind.CONTACTS: (Contacts, core.feelers.on_hint),
+            FrameKind.UNNEEDED: (Unneeded, core.letting_go.on_unneeded),
             FrameKind.DIRECT: (Direct, core.messaging.on_direct),
         }
 

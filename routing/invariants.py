@@ -89,7 +89,7 @@ def _check_bounds(core: Core) -> None:
     limits = core.limits
     assert core.attempts.backlog == 0, "7: departed entries wait after a step"
     assert len(core.attempts.by_name) == len(core.attempts.live()), "7: names of dead attempts"
-    assert len(core.table) <= limits.table_max + 1, "7: the table is over its cap"
+    assert len(core.table) <= limits.table_max, "7: the table is over its cap"
     live = [flight for flight in core.dials.flights.values() if not flight.cancelled]
     assert len(live) <= limits.dials_max, "7: too many dials in flight"
     for flight in live:

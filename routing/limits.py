@@ -154,6 +154,22 @@ class Limits:
     bucket_low: int = 2
     """Below this a bucket is repaired actively."""
     table_max: int = 256
+    """Room for 8 in each bucket of any network there is, and for those whom few others hold."""
+    unneeded_wait_ns: int = 5 * SECOND
+    """For the answer whether a surplus connection may end; a round trip of the slowest."""
+    unneeded_again_ns: int = 1_200 * SECOND
+    """Who did not agree is not asked again before."""
+    fill_requests_max: int = 16
+    """Attempts of our own under way to fill buckets that hold enough to route; the other places of
+    `requests_max` are for those that are needed."""
+    fill_rest_ns: int = 3_600 * SECOND
+    """A bucket that nobody else can be won for is left alone for so long, or until it loses one:
+    who refused us because he had no place asks us when he has one."""
+    wishers_max: int = 256
+    """Names kept to be asked first when there is a place: whom we refused for want of one."""
+    churn_damping_ns: int = 2 * SECOND
+    """A change of the close group that does not last so long is not told to the application: a
+    broken connection is made again in less."""
     find_tries: int = 3
     find_retry_ns: int = 1_500_000_000
     group_list_max: int = 16
@@ -246,6 +262,7 @@ class Limits:
         self._ordered("retry_name_first_ns", "retry_name_last_ns")
         self._ordered("bucket_low", "bucket_size")
         self._ordered("bucket_size", "table_max")
+        self._ordered("fill_requests_max", "requests_max")
         self._ordered("payload_bytes_max", "frame_bytes_max")
         self._ordered("part_bytes", "payload_bytes_max")
         self._ordered("payload_bytes_max", "large_bytes_max")
@@ -332,6 +349,10 @@ class Limits:
             repair_interval_ns=2 * SECOND,
             bucket_idle_ns=10 * SECOND,
             refresh_interval_ns=6 * SECOND,
+            unneeded_wait_ns=1 * SECOND,
+            unneeded_again_ns=60 * SECOND,
+            fill_rest_ns=120 * SECOND,
+            churn_damping_ns=200_000_000,
             heartbeat_ns=2 * SECOND,
             silence_ns=6 * SECOND,
         )

@@ -88,12 +88,7 @@ class Membership:
         if not strangers:
             return 0
         group = nearest(own, [*core.table.close_group(), *strangers], GROUP_SIZE)
-        pending: dict[int, int] = {}
-        for attempt in core.attempts.live():
-            # One that had to be sent again may be to a dead name and holds no place.
-            if attempt.expected or attempt.sendings <= 1:
-                bucket = bucket_index(own, attempt.name)
-                pending[bucket] = pending.get(bucket, 0) + 1
+        pending = self.pending()
         started = 0
         for name in nearest(own, strangers, len(strangers)):
             bucket = bucket_index(own, name)
@@ -104,6 +99,17 @@ class Membership:
                 pending[bucket] = pending.get(bucket, 0) + 1
                 started += 1
         return started
+
+    def pending(self, besides: bytes = b"") -> dict[int, int]:
+        """Return how many attempts are under way by bucket, one with the name `besides` apart."""
+        core = self.core
+        pending: dict[int, int] = {}
+        for attempt in core.attempts.live():
+            # One that had to be sent again may be to a dead name and holds no place.
+            if attempt.name != besides and (attempt.expected or attempt.sendings <= 1):
+                bucket = bucket_index(core.table.own, attempt.name)
+                pending[bucket] = pending.get(bucket, 0) + 1
+        return pending
 
     def farther_buckets(self) -> range:
         """Return the buckets farther than our 8th nearest; none while we hold fewer than 8."""
@@ -167,6 +173,7 @@ class Membership:
         core = self.core
         self.finds.pop(find.target, None)
         core.count("find.unanswered")
+        core.filling.on_unanswered(find.target)
         if find.target == core.name:
             core.feelers.on_unanswered(find.via)
             self._weigh_join()
@@ -216,6 +223,7 @@ class Membership:
             core.feelers.on_group(answer.names, source.name)
             return
         self.consider(answer.names, source.name, via=via)
+        core.filling.on_group(find.target, answer.names, source.name)
         if find.target == core.name:
             self._weigh_join()
 
@@ -328,6 +336,8 @@ class Membership:
         for bucket in self.farther_buckets():
             if core.now >= self.bucket_due.get(bucket, 0):
                 self._find_bucket(bucket)
+        core.letting_go.on_tick()
+        core.filling.on_tick()
 
     def _send_lists(self) -> None:
         """Send our list, or its digest if unchanged, to every member of our close group."""

@@ -46,17 +46,14 @@ class Peers:
         core.count("peer.up")
         core.tell(told.PeerUp(attempt.name, link.key, link.connection.direction))
         core.membership.on_peer_up(attempt.name)
+        core.filling.on_peer_up(attempt.name)
         self._weigh_close_group()
-        self._trim()
+        core.letting_go.on_peer_up(attempt.name)
 
-    def _trim(self) -> None:
-        """Above the cap the surplus entry of the fullest bucket goes, youngest first."""
-        core = self.core
-        surplus = core.table.surplus() if len(core.table) > core.limits.table_max else None
-        if surplus is not None:
-            link = core.link_to(surplus)
-            core.close(link, CloseCode.UNNEEDED)
-            self.on_lost(link, CloseCode.UNNEEDED)
+    def let_go(self, link: Link, code: CloseCode) -> None:
+        """A connection ends because we can do without it."""
+        self.core.close(link, code)
+        self.on_lost(link, code)
 
     def _replace(self, old: bytes, new: bytes) -> None:
         """One key has one live name: the old one leaves the table."""
@@ -71,14 +68,19 @@ class Peers:
         """A consolidated connection has ended, by us or by them."""
         core = self.core
         core.table.remove(link.name)
-        self.recent_losses = [*self.recent_losses, core.now][-64:]
+        if code is not CloseCode.UNNEEDED:
+            self.recent_losses = [*self.recent_losses, core.now][-64:]
         core.bootstrapping.on_peer_lost(self.endpoints.pop(link.name, []))
-        core.attempts.back_off(link.name)
+        if code is not CloseCode.UNNEEDED or not core.membership.needs(link.name):
+            # What both let go is not dialled again, unless it is needed since.
+            core.attempts.back_off(link.name)
         core.note(link.name, f"lost: {code.name}")
         core.count(f"peer.down.{code.name.lower()}")
         core.cause = f"{short(link.name)} lost: {code.name}"
         core.tell(told.PeerDown(link.name, link.key, code))
         core.membership.on_peer_down(link.name)
+        core.filling.on_peer_down(link.name)
+        core.letting_go.on_peer_down(link.name)
         self._weigh_close_group()
         core.probing.on_peer_down(link.key)
 
@@ -103,7 +105,7 @@ class Peers:
         if group == self.close_group:
             return
         self.close_group = group
-        core.tell(told.Churn(tuple(group), core.cause))
+        core.churning.on_change(group)
         core.membership.on_close_group_changed()
 
     def on_stop(self) -> None:

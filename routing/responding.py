@@ -128,14 +128,15 @@ class Responding:
 
     def go_on(self, arrival: Arrival, request: ConnectRequest) -> None:
         """The key is not connected with us (any longer): want it, or refuse."""
-        core, limits, signed = self.core, self.core.limits, arrival.signed
+        core, signed = self.core, arrival.signed
         name = certified_name(signed.key, request.certificate)
         if core.name is None or core.attempts.with_name(name) is not None:
             core.count("request.overtaken")
             return
-        wanted = core.table.wanted(name) or (request.urgent and len(core.table) < limits.table_max)
-        if not wanted:
-            self.refuse(signed, request, Refusal.NOT_WANTED)
+        reason = core.letting_go.why_no_place(name, urgent=request.urgent)
+        if reason is not None:
+            core.filling.on_wish(name)
+            self.refuse(signed, request, reason)
             return
         if not self.attempt_rate.allow(signed.key, core.now):
             self.refuse(signed, request, Refusal.BUSY)

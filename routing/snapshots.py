@@ -20,6 +20,7 @@ from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
 from routing.delivery import Underway
 from routing.dials import Flight, Plan
+from routing.filling import Walk
 from routing.groups import Resolution
 from routing.links import Link
 from routing.membership import Find
@@ -110,6 +111,16 @@ class NetworkMemory(Struct):
     lists: dict[bytes, list[bytes]]
     sent_lists: dict[bytes, bytes]
     bucket_due: dict[int, int]
+    surplus_asked: bytes
+    surplus_kept: dict[bytes, int]
+    surplus_promised: dict[bytes, int]
+    walks: dict[int, Walk]
+    rests: dict[int, int]
+    fill_asked: dict[bytes, int]
+    unwanted: list[tuple[bytes, bool, float]]
+    wishers: list[tuple[bytes, bool, float]]
+    churn: tuple[list[bytes], list[bytes], dict[bytes, int], list[str], int]
+    """(group told, known then, since, causes, unsaid)."""
     feeler: tuple[int, bool, bool, int, int, int]
     """(token, dialling, kept, hinted at, turn, burst)."""
     feeler_names: tuple[list[bytes], list[str], list[str]]
@@ -265,6 +276,7 @@ def _restore_connect(core: Core, memory: ConnectMemory) -> None:
 def _capture_network(core: Core) -> NetworkMemory:
     boot, founding, naming = core.bootstrapping, core.founding, core.naming
     peers, members, feelers = core.peers, core.membership, core.feelers
+    surplus, filling, churn = core.letting_go, core.filling, core.churning
     return NetworkMemory(
         round=boot.round,
         rounds=boot.rounds,
@@ -293,6 +305,15 @@ def _capture_network(core: Core) -> NetworkMemory:
         lists=members.lists,
         sent_lists=members.sent,
         bucket_due=members.bucket_due,
+        surplus_asked=surplus.asked,
+        surplus_kept=surplus.kept,
+        surplus_promised=surplus.promised,
+        walks=filling.walks,
+        rests=filling.rests,
+        fill_asked=filling.asked,
+        unwanted=filling.unwanted.deadlines(now=core.now),
+        wishers=filling.wishers.deadlines(now=core.now),
+        churn=(churn.group, churn.known, churn.since, churn.causes, churn.unsaid),
         feeler=(
             feelers.token,
             feelers.dialling,
@@ -333,6 +354,7 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
     members.lists = memory.lists
     members.sent = memory.sent_lists
     members.bucket_due = memory.bucket_due
+    _restore_table_keeping(core, memory)
     (
         feelers.token,
         feelers.dialling,
@@ -343,6 +365,20 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
     ) = memory.feeler
     feelers.won, feelers.lost, feelers.hints = memory.feeler_names
     feelers.rate.load([*memory.feeler_rate])
+
+
+def _restore_table_keeping(core: Core, memory: NetworkMemory) -> None:
+    """Surplus, filling, churn."""
+    surplus, filling, churn = core.letting_go, core.filling, core.churning
+    surplus.asked = memory.surplus_asked
+    surplus.kept = memory.surplus_kept
+    surplus.promised = memory.surplus_promised
+    filling.walks = memory.walks
+    filling.rests = memory.rests
+    filling.asked = memory.fill_asked
+    _refill(filling.unwanted, memory.unwanted, core.now)
+    _refill(filling.wishers, memory.wishers, core.now)
+    churn.group, churn.known, churn.since, churn.causes, churn.unsaid = memory.churn
 
 
 def _capture_messages(core: Core) -> MessageMemory:

@@ -243,6 +243,7 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.NEIGHBOURS,
         FrameKind.CONTACTS,
         FrameKind.DIRECT,
+        FrameKind.UNNEEDED,
     },
     LinkRole.BOOTSTRAP: _HANGING | {FrameKind.ADMIT, FrameKind.DIRECT},
     LinkRole.RELAY: _ALWAYS | {FrameKind.ROUTED},

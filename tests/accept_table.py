@@ -74,7 +74,7 @@ _ROWS: Final = {
     LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhh",
     LinkRole.PRIMARY: "h+++ff++ fffffff fff",
     LinkRole.SECONDARY: "hfffff++ fffffff fff",
-    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ fff",
+    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f",
     LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ fff",
     LinkRole.RELAY: "hfffff++ ff+ffff fff",
     LinkRole.CLIENT: "hfffff++ ff+fff+ fff",

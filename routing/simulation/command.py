@@ -61,6 +61,9 @@ def as_json(report: Report) -> str:
             "nodes": report.nodes,
             "seed": report.seed,
             "formed_s": _seconds(report.formed_ns),
+            "filled_s": _seconds(report.filled_ns),
+            "connections_mean": round(report.connections[0], 2),
+            "connections_most": report.connections[1],
             "killed": len(report.killed),
             "healed_s": None if healed is None else round(healed, 3),
             "ended_s": _seconds(report.ended_ns),
@@ -82,6 +85,10 @@ def as_text(report: Report) -> str:
     if report.harmed_ns is not None:
         who = f" (killed: {', '.join(map(str, report.killed))})" if report.killed else ""
         lines.append(f"healed    {'never' if healed is None else f'after {healed:.2f} s'}{who}")
+    if report.filled_ns is not None:
+        lines.append(f"filled    after {_seconds(report.filled_ns):.2f} s")
+    mean, most = report.connections
+    lines.append(f"each has  {mean:.1f} connections (mean), {most} (most)")
     frames = ", ".join(f"{kind.lower()} {count}" for kind, count in report.frames.items())
     lines += [
         f"ended     at {report.ended_ns / SECOND:.2f} s, {report.events} events",

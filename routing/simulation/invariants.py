@@ -13,6 +13,7 @@ from routing.limits import GROUP_SIZE, SECOND
 from routing.names import NAME_BITS, short
 from routing.simulation.hosts import Host
 from routing.state import Detail, LinkRole
+from routing.wholeness import why_not_filled as why_names_not_filled
 
 if TYPE_CHECKING:
     from routing.simulation.world import World
@@ -22,6 +23,7 @@ __all__ = [
     "check_identities",
     "why_host_not_at_rest",
     "why_not_at_rest",
+    "why_not_filled",
     "why_not_one_network",
     "why_not_whole",
     "why_stranded",
@@ -147,6 +149,16 @@ def _why_bucket_empty(host: Host, own: int, others: list[int], held: set[int]) -
         if entries.get(bucket, 0) < wanted:
             return f"node {host.index} holds {entries.get(bucket, 0)} of bucket {bucket}"
     return None
+
+
+def why_not_filled(world: World) -> str | None:
+    """Return None if nobody lacks a connection that both ends have room for, else who does.
+
+    For every node and every bucket that holds fewer than 8, these are all that belong there, or all
+    others hold 8 in theirs and refuse. It takes its time: nobody waits for a full bucket.
+    """
+    held = {host.core.name: set(host.core.table.names()) for host in world.alive}
+    return why_names_not_filled({own: names for own, names in held.items() if own is not None})
 
 
 def why_not_one_network(world: World) -> str | None:

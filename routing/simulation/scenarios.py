@@ -16,6 +16,7 @@ from routing.simulation.hosts import Host
 from routing.simulation.invariants import (
     check_identities,
     why_host_not_at_rest,
+    why_not_filled,
     why_not_one_network,
     why_not_whole,
     why_stranded,
@@ -48,6 +49,9 @@ FORM_LIMIT_NS = 300 * SECOND
 HEAL_LIMIT_NS = 600 * SECOND
 MERGE_LIMIT_NS = 300 * SECOND
 REST_LIMIT_NS = 240 * SECOND
+FILL_LIMIT_NS = 1_800 * SECOND
+"""Until nobody lacks a connection that both ends have room for: a walk through the largest bucket
+takes one tick of about 30 s for each 5 nodes that live in it, and few need a whole one."""
 STAY_NS = 30 * SECOND
 AGREE_NS = SECOND
 """A Confirmation takes so long at most: until it arrives, one end holds what the other does not."""
@@ -65,6 +69,10 @@ class Report:
     """What was missing where it is not ok, else empty."""
     formed_ns: int | None
     """When the network was whole for the first time."""
+    filled_ns: int | None
+    """When nobody lacked a connection any more that both ends had room for."""
+    connections: tuple[float, int]
+    """Of the nodes alive at the end: the mean and the most."""
     harmed_ns: int | None
     """When the fault began (killed, offline, introduced), None without one."""
     healed_ns: int | None
@@ -95,6 +103,7 @@ class Run:
         self.scenario = scenario
         self.world = world
         self.formed_ns: Nanos | None = None
+        self.filled_ns: Nanos | None = None
         self.harmed_ns: Nanos | None = None
         self.healed_ns: Nanos | None = None
         self.killed: tuple[int, ...] = ()
@@ -144,9 +153,23 @@ class Run:
         self.reason = apart or ""
         return apart is None
 
+    def wait_filled(self, what: str) -> Nanos | None:
+        """Let time pass until every bucket is as full as it can be; else give the reason."""
+        world = self.world
+
+        def filled() -> bool:
+            return why_not_filled(world) is None
+
+        at = world.run_until(filled, limit_ns=FILL_LIMIT_NS, step_ns=5 * SECOND)
+        if at is None:
+            self.reason = f"{what}: not filled after {FILL_LIMIT_NS / SECOND:.0f} s: "
+            self.reason += str(why_not_filled(world))
+        return at
+
     def report(self, nodes: int) -> Report:
         """Return what came of it; ok if nothing was missing."""
         world = self.world
+        sizes = [len(host.core.table) for host in world.alive]
         return Report(
             scenario=self.scenario,
             nodes=nodes,
@@ -154,6 +177,8 @@ class Run:
             ok=not self.reason,
             reason=self.reason,
             formed_ns=self.formed_ns,
+            filled_ns=self.filled_ns,
+            connections=(sum(sizes) / max(len(sizes), 1), max(sizes, default=0)),
             harmed_ns=self.harmed_ns,
             healed_ns=self.healed_ns,
             ended_ns=world.now,
@@ -209,11 +234,16 @@ def heal(run: Run, harm: Callable[[], None], limit_ns: int = HEAL_LIMIT_NS) -> N
 
 
 def form(world: World, nodes: int, kill: int = 0) -> Report:
-    """Form a network one by one; then kill some at once, the first node included, and heal."""
+    """Form a network one by one; then kill some at once, the first node included, and heal.
+
+    Each time it is whole first, and every bucket is as full as it can be later.
+    """
     if not 0 <= kill < max(nodes, 1):
         raise UsageError(f"kill={kill} must be 0 to {nodes - 1}: less than nodes={nodes}")
     run = Run("form", world)
-    if begin(run, nodes) and kill:
+    if begin(run, nodes):
+        run.filled_ns = run.wait_filled("forming")
+    if run.filled_ns is not None and kill:
         victims = world.random.sample(world.hosts, kill)
         run.killed = tuple(sorted(host.index for host in victims))
 
@@ -222,6 +252,8 @@ def form(world: World, nodes: int, kill: int = 0) -> Report:
                 world.kill(host, silent=world.random.random() < 0.5)
 
         heal(run, harm)
+        if not run.reason:
+            run.wait_filled("healing")
     return run.report(nodes)
 
 

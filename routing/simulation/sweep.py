@@ -109,6 +109,8 @@ def sweep(tasks: Sequence[Task], *, jobs: int, verbose: bool) -> bool:
     started = perf_counter()
     formed: list[float] = []
     healed: list[float] = []
+    filled: list[float] = []
+    connections: list[tuple[float, int]] = []
     failed = 0
     with ProcessPoolExecutor(jobs) as pool:
         for task, result in zip(tasks, pool.map(_run, tasks), strict=True):
@@ -118,15 +120,21 @@ def sweep(tasks: Sequence[Task], *, jobs: int, verbose: bool) -> bool:
                 print(f"FAILED  {task.command}\n        {text}", flush=True)
                 continue
             formed.append((result.formed_ns or 0) / SECOND)
+            connections.append(result.connections)
+            if result.filled_ns is not None:
+                filled.append(result.filled_ns / SECOND)
             if result.heal_seconds is not None:
                 healed.append(result.heal_seconds)
             if verbose:
                 print(as_text(result), flush=True)
     print(f"{len(tasks) - failed} of {len(tasks)} ok in {perf_counter() - started:.1f} s")
-    for label, values in (("whole", formed), ("healed", healed)):
+    for label, values in (("whole", formed), ("filled", filled), ("healed", healed)):
         if values:
             middle, most = statistics.median(values), max(values)
             print(f"{label} after {middle:.1f} s virtual (median), {most:.1f} s (longest)")
+    if connections:
+        mean, most = statistics.mean(c[0] for c in connections), max(c[1] for c in connections)
+        print(f"{mean:.1f} connections of a node (mean), {most} (most)")
     return failed == 0
 
 
