@@ -206,10 +206,6 @@ class Attempts:
             core.membership.on_attempt_ended()
             core.feelers.on_attempt_ended()
 
-    def failures(self, name: bytes) -> int:
-        """Return how often in a row attempts with this name have failed."""
-        return self.failed.get(name, (0, 0))[0]
-
     def back_off(self, name: bytes) -> None:
         """Try this name again only after a while, longer each time in a row."""
         limits = self.core.limits

@@ -54,10 +54,10 @@ class Filling:
         self.unwanted: TimedFilter[bytes, bool] = TimedFilter(
             limits.fill_rest_ns, capacity=UNWANTED_MAX, clock=None
         )
-        self.wishers: TimedFilter[bytes, bool] = TimedFilter(
+        self.wishers: TimedFilter[bytes, int] = TimedFilter(
             limits.fill_rest_ns, capacity=limits.wishers_max, clock=None
         )
-        """Who is asked first: whom we refused, and whom we could not reach the first time."""
+        """Who is asked first, and how often in vain: whom we refused, whom we could not reach."""
 
     # -- when
 
@@ -173,31 +173,41 @@ class Filling:
 
     def on_refused(self, name: bytes, reason: Refusal) -> None:
         """A request of ours that was not urgent was refused."""
-        core = self.core
         if reason in (Refusal.NOT_WANTED, Refusal.FULL):
-            self.wishers.remove(name)
-            self.unwanted.insert(name, True, now=core.now)
-            self.unwanted.expire(now=core.now)
+            self._give_up(name)
+            self._go_back(name)
         else:
             self.on_failed(name)
 
     def on_failed(self, name: bytes) -> None:
         """A request of ours that was not urgent came to nothing: it is tried again, some times."""
-        core = self.core
-        core.attempts.back_off(name)
-        if core.attempts.failures(name) <= TRIES_MAX:
-            self._wish(name)
+        failures = self.wishers.get(name, 0, now=self.core.now) + 1
+        if failures < TRIES_MAX:
+            self._wish(name, failures)
         else:
-            self.wishers.remove(name)
+            self._give_up(name)
+        self._go_back(name)
+
+    def _give_up(self, name: bytes) -> None:
+        now = self.core.now
+        self.wishers.remove(name)
+        self.unwanted.insert(name, True, now=now)
+        self.unwanted.expire(now=now)
+
+    def _go_back(self, name: bytes) -> None:
+        """Ask again at once, urgently, if the name is needed by now: that is no matter of room."""
+        core = self.core
+        if core.detail >= Detail.CONNECTED and core.membership.needs(name):
+            core.connecting.start(name)
 
     def on_wish(self, name: bytes) -> None:
         """We have refused somebody for want of a place: he has one for us."""
         self.unwanted.remove(name)
-        self._wish(name)
+        self._wish(name, 0)
 
-    def _wish(self, name: bytes) -> None:
+    def _wish(self, name: bytes, failures: int) -> None:
         core = self.core
-        self.wishers.insert(name, True, now=core.now)
+        self.wishers.insert(name, failures, now=core.now)
         self.wishers.expire(now=core.now)
 
     def on_peer_up(self, name: bytes) -> None:

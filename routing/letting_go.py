@@ -40,21 +40,18 @@ class LettingGo:
         """Return None if a peer of this name may ask us, else why it is refused.
 
         It has a place in our close group; in a bucket that holds fewer than 8, those under way
-        counted; or anywhere, if it says that it needs us. At the cap only those have one that we
-        need: somebody else goes for them.
+        counted; or anywhere, if it says that it needs us. At the cap somebody else must go for it,
+        and so only those have a place without which the network would not be whole.
         """
         core = self.core
         close = self._is_close(name)
         if not (close or urgent or self.room(name) > 0):
             return Refusal.NOT_WANTED
-        if close or self.places() > 0:
+        if self.places() > 0:
             return None
         self.on_tick()
-        low = core.limits.bucket_low
-        bucket = core.table.bucket_size(bucket_index(core.table.own, name))
-        if bucket < low and core.table.last_resort(low) is not None:
-            return None
-        return Refusal.FULL
+        needed = self._is_needed(name, others=0)
+        return None if needed and self._victim(name) is not None else Refusal.FULL
 
     def places(self) -> int:
         """Return how many more entries the table can take, those under way counted."""
@@ -77,24 +74,43 @@ class LettingGo:
             return True
         return nearest(table.own, [name, close[-1]], 1) == [name]
 
+    def _is_needed(self, name: bytes, *, others: int) -> bool:
+        """Tell whether the network would not be whole without this connection.
+
+        Args:
+            name: The peer's.
+            others: How many of its bucket count besides; 1 if it is in the table itself.
+        """
+        table = self.core.table
+        held = table.bucket_size(bucket_index(table.own, name)) - others
+        return self._is_close(name) or table.is_near(name) or held < self.core.limits.bucket_low
+
     # -- the cap
 
     def on_peer_up(self, name: bytes) -> None:
-        """A peer has come: above the cap one goes, the newcomer itself unless we need it."""
+        """A peer has come: above the cap one goes, the newcomer itself unless it is needed."""
         core = self.core
-        while len(core.table) > core.limits.table_max:
-            bucket = bucket_index(core.table.own, name)
-            needed = self._is_close(name) or core.table.bucket_size(bucket) <= (
-                core.limits.bucket_low
-            )
-            victim: bytes | None = name
-            if needed:
-                victim = core.table.surplus() or core.table.last_resort(0)
-            assert victim is not None, "a table above its cap holds more than a close group"
-            core.count("surplus.displaced" if needed else "surplus.no_place")
+        if len(core.table) > core.limits.table_max:
+            needed = self._is_needed(name, others=1)
+            victim = (self._victim(name) if needed else None) or name
+            core.count("surplus.no_place" if victim == name else "surplus.displaced")
             core.peers.let_go(core.link_to(victim), CloseCode.FULL)
         if len(core.table) >= core.limits.table_max:
             self.on_tick()
+
+    def _victim(self, newcomer: bytes) -> bytes | None:
+        """Return who goes for a newcomer that is needed: whom neither end needs, as far as we see.
+
+        The fullest bucket gives, its youngest first, so the newcomers that crowd it go before all
+        others.
+        """
+        table = self.core.table
+        for name in table.beyond(self.core.limits.bucket_low):
+            if name != newcomer and not table.is_near(name):
+                return name
+        # Our own close group comes before everything.
+        far = table.beyond(0) if self._is_close(newcomer) else []
+        return next((name for name in far if name != newcomer), None)
 
     # -- agreement
 
@@ -103,7 +119,7 @@ class LettingGo:
         core = self.core
         if self.asked or core.stopped:
             return
-        for name in core.table.spare():
+        for name in core.table.beyond(BUCKET_SIZE):
             if core.now >= self.kept.get(name, 0) and self._is_spare(name):
                 self.asked = name
                 core.count("surplus.asked")

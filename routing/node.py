@@ -5,6 +5,7 @@ from __future__ import annotations
 from routing.config import Config
 from routing.doors import Door
 from routing.errors import ConfigError
+from routing.limits import GROUP_SIZE
 from routing.names import Name
 from routing.state import LinkRole
 
@@ -24,6 +25,26 @@ class Node(Door):
         super().__init__(config)
         if not config.listen:
             raise ConfigError("a node must listen; give Config(listen=['127.0.0.1:0']) or the like")
+
+    def group_of(self, name: bytes) -> list[Name]:
+        """Return the at most 8 nodes nearest to a name of all we know, nearest first.
+
+        We may be one of them ourselves. It is our own view: exact near our own name, and a guess
+        far from it. A message to `GroupAddress(name)` finds the exact group.
+
+        Raises:
+            UsageError: the name is not 32 bytes, or the node is not started.
+        """
+        known = self._running().table.group(Name(name), GROUP_SIZE)
+        return [Name(each) for each in known]
+
+    def is_member(self, name: bytes) -> bool:
+        """Tell whether we belong to the group around a name: whether its record is ours to keep.
+
+        Raises:
+            UsageError: the name is not 32 bytes, or the node is not started.
+        """
+        return self.name is not None and self.name in self.group_of(name)
 
     def clients(self) -> list[bytes]:
         """Return the keys of the clients that hang on us."""

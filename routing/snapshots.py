@@ -118,7 +118,7 @@ class NetworkMemory(Struct):
     rests: dict[int, int]
     fill_asked: dict[bytes, int]
     unwanted: list[tuple[bytes, bool, float]]
-    wishers: list[tuple[bytes, bool, float]]
+    wishers: list[tuple[bytes, int, float]]
     churn: tuple[list[bytes], list[bytes], dict[bytes, int], list[str], int]
     """(group told, known then, since, causes, unsaid)."""
     feeler: tuple[int, bool, bool, int, int, int]

@@ -215,37 +215,27 @@ class RoutingTable:
                 best = max(best, (size, max(ranks[start:stop])))
         return self.names()[ranks.index(best[1]) - 1] if best[1] else None
 
-    def spare(self) -> list[bytes]:
-        """Return what could be let go if the other end agrees: fullest bucket and youngest first.
+    def beyond(self, size: int) -> list[bytes]:
+        """Return what the buckets hold beyond `size` each: fullest bucket and youngest first.
 
-        Of each bucket that holds more than 8 as many as it holds beyond, and never one of our close
-        group. So the oldest stay, whoever else does not want to go.
+        Never one of our close group; and the oldest of a bucket are never among them.
         """
         close = self.close_group()
         ages = {name: age for age, name in enumerate(self._by_name)}
-        crowded = [index for index, size in enumerate(self._bucket_sizes) if size > BUCKET_SIZE]
+        crowded = [index for index, held in enumerate(self._bucket_sizes) if held > size]
         crowded.sort(key=lambda index: -self._bucket_sizes[index])
-        spare: list[bytes] = []
+        found: list[bytes] = []
         for index in crowded:
             far = [name for name in self.bucket(index) if name not in close]
             far.sort(key=lambda name: -ages[name])
-            spare += far[: self._bucket_sizes[index] - BUCKET_SIZE]
-        return spare
+            found += far[: self._bucket_sizes[index] - size]
+        return found
 
-    def last_resort(self, low: int) -> bytes | None:
-        """Return the youngest entry of the fullest bucket that is not in our close group.
-
-        For a table that is full without any surplus. None if no bucket that holds more than `low`
-        has such an entry.
-        """
-        close = self.close_group()
-        ages = {name: age for age, name in enumerate(self._by_name)}
-        best: tuple[int, int, bytes] | None = None
-        for index, size in enumerate(self._bucket_sizes):
-            for name in self.bucket(index) if size > low else ():
-                if name not in close:
-                    best = max(best or (0, 0, b""), (size, ages[name], name))
-        return None if best is None else best[2]
+    def is_near(self, name: bytes) -> bool:
+        """Tell whether we are one of the 8 nodes nearest to a name, of those we know."""
+        return self._own in [each for each in self.group(name, 1 + GROUP_SIZE) if each != name][
+            :GROUP_SIZE
+        ]
 
     def is_surplus(self, name: bytes) -> bool:
         """Tell whether an entry could be let go: its bucket holds more than 8, and it is not close.

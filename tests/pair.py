@@ -53,6 +53,8 @@ class Pair:
         self.unreachable: set[int] = set()
         """Those that cannot be dialled."""
         self._cables: list[Cable] = []
+        self._elsewhere: list[tuple[int, Token]] = []
+        """Connections of either with persons of the test's own; nothing said on them travels."""
         self._heard: list[tuple[int, Action]] = []
         for index, stage in enumerate(self.stages):
             stage.listener = partial(self._hear, index)
@@ -65,6 +67,19 @@ class Pair:
     def ask(self, index: int) -> None:
         """Let the relay tell one of the other, so that it asks for a connection."""
         self.relays[index].names(self.stages[1 - index].name)
+        self._post()
+
+    def befriend(self, index: int, person: Person) -> Wire:
+        """Let a person of the test's own be consolidated with one of the two."""
+        before = list(self.stages[index].open)
+        wire = self.stages[index].befriend(person)
+        self._heard = [(who, each) for who, each in self._heard if who != index]
+        self._elsewhere += [(index, t) for t in self.stages[index].open if t not in before]
+        return wire
+
+    def wait_alone(self, index: int, nanoseconds: int) -> None:
+        """Let time pass for one of the two only; what it says stays on its way."""
+        self.stages[index].wait(nanoseconds)
         self._post()
 
     @property
@@ -185,6 +200,8 @@ class Pair:
                 )
                 arrive = partial(self._say, self.relays[other], FrameKind.ROUTED, passed)
                 self._put(signed.kind.name, other, arrive)
+            return
+        if (index, token) in self._elsewhere:
             return
         cable = self._cable(index, token)
         assert cable is not None, f"a frame on a connection with nobody: {action}"

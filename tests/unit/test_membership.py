@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from itertools import pairwise
 
 import pytest
 
 from routing.bodies import ConnectRequest, FindGroup, GroupIs
 from routing.errors import CloseCode
-from routing.events import Churn
-from routing.limits import SECOND, Limits
+from routing.limits import SECOND
 from routing.messages import (
     Ack,
     ClientAddress,
@@ -374,20 +372,6 @@ def test_retries_go_through_other_first_hops() -> None:
 # -- the close group
 
 
-def test_churn_is_told_once_for_each_change_of_the_close_group() -> None:
-    stage, wires = Stage.among(*MANY[:12])
-    own = stage.name
-    names = [person.name for person in MANY[:12]]
-    churns = stage.said.events(Churn)
-    assert all(one != next_ for one, next_ in pairwise(churns))
-    assert list(churns[-1].close_group) == nearest(own, names, 8)
-    outer = next(w for w in wires if w.person.name not in churns[-1].close_group)
-    assert outer.lose().events(Churn) == []
-    inner = next(w for w in wires if w.person.name == churns[-1].close_group[0])
-    (churn,) = inner.lose().events(Churn)
-    assert inner.person.name not in churn.close_group and len(churn.close_group) == 8
-
-
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_everybody_is_in_the_close_group_of_a_small_network(count: int) -> None:
     stage, _ = Stage.among(*MANY[:count])
@@ -469,30 +453,3 @@ def test_join_that_is_not_decided_after_a_minute_lets_the_proxy_go_all_the_same(
     assert proxy.open, "an attempt of ours is not decided yet"
     assert stage.wait(60 * SECOND - stage.now).closed(proxy) is CloseCode.JOINED
     assert stage.core.state.detail is Detail.CONNECTED
-
-
-def test_full_table_lets_the_youngest_of_the_fullest_bucket_go_for_one_that_is_wanted() -> None:
-    stage, wires = Stage.among(*MANY[:24], limits=Limits().but(table_max=24))
-    table = stage.core.table
-    sizes = [table.bucket_size(index) for index in range(256)]
-    fullest = sizes.index(max(sizes))
-    assert sizes[fullest] > 8, "urgent ones were taken beyond what is wanted"
-    (wanted, *_) = (p for p in map(Person, range(100, 400)) if table.wanted(p.name))
-    crowd = [w for w in wires if bucket_index(stage.name, w.person.name) == fullest]
-    youngest = [w for w in crowd if w.person.name not in table.close_group()][-1]
-    peer = stage.befriend(wanted)
-    assert peer.open and len(stage.core.table) == 24
-    assert stage.said.closed(youngest) is CloseCode.UNNEEDED
-    assert [wire for wire in wires if not wire.open] == [youngest]
-
-
-def test_full_table_refuses_the_urgent_one_that_fits_nowhere() -> None:
-    stage, wires = Stage.among(*MANY[:24], limits=Limits().but(table_max=24))
-    unwanted = next(
-        person
-        for person in map(Person, range(100, 400))
-        if not stage.core.table.wanted(person.name)
-    )
-    request = unwanted.request(stage.name, hop=wires[0].person.name, urgent=True)
-    assert wires[0].routed(unwanted.asks(request)).dials() == []
-    assert stage.core.counters["request.refused.not_wanted"] == 1
