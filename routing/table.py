@@ -233,9 +233,10 @@ class RoutingTable:
 
     def is_near(self, name: bytes) -> bool:
         """Tell whether we are one of the 8 nodes nearest to a name, of those we know."""
-        return self._own in [each for each in self.group(name, 1 + GROUP_SIZE) if each != name][
-            :GROUP_SIZE
-        ]
+        return (
+            self._own
+            in [each for each in self.group(name, 1 + GROUP_SIZE) if each != name][:GROUP_SIZE]
+        )
 
     def is_surplus(self, name: bytes) -> bool:
         """Tell whether an entry could be let go: its bucket holds more than 8, and it is not close.

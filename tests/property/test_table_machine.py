@@ -77,6 +77,15 @@ class TableMachine(RuleBasedStateMachine):
         name = self.twin.entries[pick % len(self.twin.entries)][0]
         assert self.table.is_surplus(name) == (not self.twin.wanted(name))
 
+    @rule(size=st.integers(0, 12))
+    def ask_beyond(self, size: int) -> None:
+        assert self.table.beyond(size) == self.twin.beyond(size)
+
+    @rule(name=NAMES)
+    def ask_is_near(self, name: bytes) -> None:
+        if name != self.twin.own:
+            assert self.table.is_near(name) == self.twin.is_near(name)
+
     @rule(index=st.one_of(st.integers(0, 8), st.integers(0, 255), st.integers(250, 255)))
     def ask_bucket(self, index: int) -> None:
         assert self.table.bucket(index) == self.twin.bucket(index)

@@ -18,6 +18,7 @@ from routing.errors import (
 from routing.events import Churn, Connected, Message, PeerUp, Proof, StateChanged, Terminated
 from routing.limits import Limits
 from routing.messages import ClientAddress, GroupAddress, NodeAddress
+from routing.names import Name, nearest
 from routing.node import Client, Node
 from routing.state import Detail, Phase
 from tests.service.conftest import Run
@@ -91,6 +92,28 @@ def test_events_tell_the_whole_story_in_order(run: Run) -> None:
             kinds = [type(event) for event in told]
             assert kinds.index(PeerUp) < kinds.index(Connected) < kinds.index(Terminated)
             assert Churn in kinds
+
+    run(body())
+
+
+def test_node_tells_who_keeps_a_record_and_whom_it_is_to_be_handed_to(run: Run) -> None:
+    async def body() -> None:
+        async with Node(local(listen=LOOPBACK, first=True)) as first:
+            events = first.events()
+            async with Node(local(listen=LOOPBACK, contacts=first.endpoints)) as second:
+                record = Name(bytes(32))
+                async with asyncio.timeout(PATIENCE_S):
+                    await asyncio.gather(first.joined(), second.joined())
+                    churn = await anext(each async for each in events if isinstance(each, Churn))
+                assert first.name is not None and second.name is not None
+                assert churn.joined == churn.close_group == (second.name,)
+                assert churn.concerns(record) == (second.name,)
+                assert first.group_of(record) == nearest(record, [first.name, second.name], 8)
+                assert first.is_member(record) and second.is_member(bytes(32))
+                with pytest.raises(UsageError, match="name of 5 bytes"):
+                    first.group_of(b"short")
+                with pytest.raises(UsageError, match="name of 5 bytes"):
+                    first.is_member(b"short")
 
     run(body())
 

@@ -9,6 +9,7 @@ from routing.simulation.hosts import Host, Violation
 from routing.simulation.invariants import (
     check_identities,
     why_not_at_rest,
+    why_not_filled,
     why_not_one_network,
     why_not_whole,
     why_stranded,
@@ -53,6 +54,13 @@ def test_lost_connection_to_a_near_node_is_missed() -> None:
     world = formed(5)
     world.reset(consolidated(world)[:1])
     assert "lacks node" in (why_not_whole(world) or "")
+
+
+def test_pair_that_could_hold_each_other_is_missed() -> None:
+    world = formed(12)
+    assert world.run_until(lambda: why_not_filled(world) is None, limit_ns=300 * SECOND)
+    world.reset(consolidated(world)[:1])
+    assert "both have room in bucket" in (why_not_filled(world) or "")
 
 
 def test_half_open_connection_is_not_whole() -> None:

@@ -68,6 +68,24 @@ class TableTwin:
         nearer = [other for other in others if gap(other, self.own) < gap(name, self.own)]
         return len(bucket) < 8 or len(nearer) < 8
 
+    def beyond(self, size: int) -> list[bytes]:
+        close = self.names()[:8]
+        crowds: list[list[bytes]] = [[] for _ in range(256)]
+        for name in reversed(self.unsorted_names()):
+            crowds[shared_bits(self.own, name)].append(name)
+        found = []
+        for crowd in sorted(crowds, key=len, reverse=True):
+            found += [name for name in crowd if name not in close][: max(len(crowd) - size, 0)]
+        return found
+
+    def is_near(self, name: bytes) -> bool:
+        nearer = [
+            other
+            for other in self.unsorted_names()
+            if other != name and gap(other, name) < gap(self.own, name)
+        ]
+        return len(nearer) < 8
+
     def surplus(self) -> bytes | None:
         far = set(self.names()[8:])
         buckets = {name: shared_bits(self.own, name) for name in self.unsorted_names()}

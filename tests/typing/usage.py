@@ -48,6 +48,8 @@ async def use_node(name: routing.Name) -> bytes:
         assert_type(node.endpoints, list[str])
         assert_type(node.peers(), list[routing.Peer])
         assert_type(node.peers()[0].direction, routing.Direction)
+        assert_type(node.group_of(name), list[routing.Name])
+        assert_type(node.is_member(name), bool)
         assert_type(node.stats(), dict[str, int])
         assert_type(node.explain(name), list[str])
         await node.send(routing.NodeAddress(name), b"payload", wait=True)
@@ -56,7 +58,10 @@ async def use_node(name: routing.Name) -> bytes:
         assert_type(reply, bytes)
         async for event in node.events():
             match event:
-                case routing.Churn(close_group, cause):
+                case routing.Churn(close_group, cause, joined, left) as churn:
+                    assert_type(joined, tuple[bytes, ...])
+                    assert_type(left, tuple[bytes, ...])
+                    assert_type(churn.concerns(name), tuple[bytes, ...])
                     assert_type(close_group, tuple[bytes, ...])
                     assert_type(cause, str)
                 case routing.EventsLost(count):

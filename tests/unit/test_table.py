@@ -244,6 +244,29 @@ def test_close_group_is_no_surplus_even_if_its_bucket_overflows() -> None:
     assert table.surplus() == at(crowd[11])
 
 
+def test_beyond_eight_are_the_youngest_of_the_fullest_bucket_first_and_never_the_oldest() -> None:
+    near = list(range(1, 9))
+    fuller, full = in_bucket(0, 10), in_bucket(1, 9)
+    table = filled(*near, *reversed(fuller), *full)
+    assert table.beyond(8) == [at(fuller[0]), at(fuller[1]), at(full[-1])]
+    assert table.beyond(9) == [at(fuller[0])]
+    assert table.beyond(10) == []
+
+
+def test_beyond_leaves_the_close_group_out() -> None:
+    crowd = in_bucket(3, 12)
+    table = filled(*reversed(crowd))
+    assert table.beyond(8) == [at(each) for each in crowd[8:]], "the nearest are the youngest here"
+    assert table.beyond(0) == table.beyond(8)
+
+
+def test_near_is_whose_close_group_we_may_be_in() -> None:
+    table = filled(*in_bucket(0, 9), *range(1, 4))
+    crowded, lonely = in_bucket(0, 9)[0], 1 << 254
+    assert not table.is_near(at(crowded))
+    assert table.is_near(at(lonely)) and table.is_near(at(1))
+
+
 @pytest.mark.parametrize("place", [6, 7])
 def test_youngest_is_no_surplus_while_it_is_close(place: int) -> None:
     crowd = in_bucket(3, 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from hashlib import sha256
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from routing.limits import GROUP_SIZE
 from routing.mail import Mail
 from routing.names import bucket_index, nearest
-from routing.wholeness import pairs_of, why_not_whole
+from routing.table import BUCKET_SIZE
+from routing.wholeness import connections_bound, pairs_of, why_not_filled, why_not_whole
 
 __all__: list[str] = []
 
@@ -77,6 +79,58 @@ def test_one_sided_connection_is_seen() -> None:
     held = everybody_holds_all(3)
     held[names_of(1)[0]].clear()
     assert "does not hold it" in str(why_not_whole(held))
+
+
+def thinned(count: int) -> dict[bytes, set[bytes]]:
+    """Return a network whose nodes hold their close groups, and 8 of each bucket if both can."""
+    held: dict[bytes, set[bytes]] = {name: set() for name in names_of(count)}
+    sizes: Counter[tuple[bytes, int]] = Counter()
+
+    def link(one: bytes, other: bytes) -> None:
+        if other not in held[one]:
+            held[one].add(other)
+            held[other].add(one)
+            bucket = bucket_index(one, other)
+            sizes.update([(one, bucket), (other, bucket)])
+
+    for own in held:
+        for name in nearest(own, held.keys() - {own}, GROUP_SIZE):
+            link(own, name)
+    for one, other in itertools.combinations(held, 2):
+        bucket = bucket_index(one, other)
+        if max(sizes[one, bucket], sizes[other, bucket]) < BUCKET_SIZE:
+            link(one, other)
+    return held
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 12, 30])
+def test_full_mesh_is_filled_while_it_is_small(count: int) -> None:
+    assert why_not_filled(everybody_holds_all(count)) is None
+
+
+def test_nobody_lacks_whoever_has_no_place_for_him() -> None:
+    held = thinned(60)
+    assert why_not_filled(held) is None
+    assert len(pairs_of(held)) < 60 * 59 // 2, "not everybody holds everybody"
+
+
+def test_pair_with_room_at_both_ends_is_seen() -> None:
+    held = thinned(60)
+    one, other = next(
+        pair
+        for pair in itertools.combinations(held, 2)
+        if pair[1] in held[pair[0]]
+        and bucket_index(*pair) == 0
+        and all(sum(bucket_index(own, n) == 0 for n in held[own]) <= 8 for own in pair)
+    )
+    cut(held, one, other)
+    assert str(why_not_filled(held)).endswith("both have room in bucket 0")
+
+
+def test_more_connections_than_a_network_of_its_size_needs_are_seen() -> None:
+    held = everybody_holds_all(100)
+    assert str(why_not_filled(held)).endswith("holds 99, more than 69")
+    assert connections_bound(1) == 16 and connections_bound(1_024) == 96
 
 
 def posted() -> tuple[Mail, list[tuple[str, int]]]:
