@@ -43,7 +43,6 @@ class LettingGo:
         counted; or anywhere, if it says that it needs us. At the cap somebody else must go for it,
         and so only those have a place without which the network would not be whole.
         """
-        core = self.core
         close = self._is_close(name)
         if not (close or urgent or self.room(name) > 0):
             return Refusal.NOT_WANTED

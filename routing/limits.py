@@ -168,8 +168,8 @@ class Limits:
     wishers_max: int = 256
     """Names kept to be asked first when there is a place: whom we refused for want of one."""
     churn_damping_ns: int = 2 * SECOND
-    """A change of the close group that does not last so long is not told to the application: nothing
-    is handed over to who goes at once, and the losses of one fault are told together."""
+    """A change of the close group that does not last so long is not told to the application:
+    nothing is handed over to who goes at once, and the losses of one fault are told together."""
     find_tries: int = 3
     find_retry_ns: int = 1_500_000_000
     group_list_max: int = 16

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 
 from routing.bodies import ConnectRefused, ConnectRequest, FindGroup
+from routing.core import Core
 from routing.errors import Refusal
-from routing.limits import SECOND, Limits
+from routing.limits import SECOND, Limits, Nanos
 from routing.messages import MessageKind, NodeAddress
 from routing.names import bucket_index, flip_bit, nearest
 from tests.persons import Person
@@ -246,3 +247,22 @@ def test_disconnected_node_knows_nothing_of_buckets() -> None:
     filling = thin.stage.core.filling
     assert not (filling.walks or filling.rests or filling.asked)
     assert len(filling.wishers) == len(filling.unwanted) == 0
+
+
+def test_restored_core_goes_on_walking_and_wishing() -> None:
+    thin = Thin()
+    requests = thin.requests(thin.answer(thin.question()))
+    thin.refuse(requests[0])
+    thin.refuse(requests[1], Refusal.BUSY)
+    thin.question()
+    core = thin.stage.core
+    assert core.filling.walks and core.filling.asked and len(core.filling.wishers)
+    other = Core(thin.stage.config)
+    other.restore(core.snapshot())
+    assert other.digest() == core.digest()
+    until = Nanos(thin.stage.now + 2 * TICK)
+    said = thin.stage.wait(2 * TICK)
+    while (due := other.next_deadline()) is not None and due <= until:
+        other.on_deadline(due)
+    other.on_deadline(until)
+    assert Said(other.take_actions()) == said

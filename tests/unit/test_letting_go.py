@@ -8,7 +8,7 @@ from routing.bodies import ConnectRefused, ConnectRequest
 from routing.core import Core
 from routing.errors import CloseCode, Refusal
 from routing.events import PeerDown
-from routing.limits import SECOND, Limits
+from routing.limits import SECOND, Limits, Nanos
 from routing.messages import FrameKind, MessageKind, Unneeded
 from routing.names import bucket_index, distance
 from routing.state import LinkRole
@@ -288,6 +288,22 @@ def test_disconnected_node_has_no_question_left() -> None:
         if wire.open:
             wire.lose()
     assert stage.core.letting_go.asked == b"" and stage.core.letting_go.promised == {}
+
+
+def test_restored_core_remembers_what_it_asked_and_with_whom_it_agreed() -> None:
+    stage, wires = crowded(3)
+    stage.wait(TICK)
+    while not stage.core.letting_go.asked:
+        stage.wait(SECOND)
+    wires[0].say(FrameKind.UNNEEDED, ASK)
+    going = stage.core.letting_go
+    assert going.kept and going.promised and going.asked
+    other = Core(stage.config)
+    other.restore(stage.core.snapshot())
+    assert other.digest() == stage.core.digest()
+    for each in (stage.core, other):
+        each.on_deadline(Nanos(stage.now + WAIT))
+    assert other.take_actions() == stage.core.take_actions()
 
 
 # -- who has a place
