@@ -146,12 +146,20 @@ class Run:
             return False
         until = world.now + STAY_NS
         while world.run_until(lambda: not self.whole(), limit_ns=until - world.now) is not None:
-            if world.run_until(self.whole, limit_ns=AGREE_NS) is None:
+            if world.run_until(self._missing_another(), limit_ns=AGREE_NS) is None:
                 self.reason = f"whole no longer, without a fault: {self._why}"
                 return False
         apart = why_not_one_network(world)
         self.reason = apart or ""
         return apart is None
+
+    def _missing_another(self) -> Callable[[], bool]:
+        """Return a question whether what is missing now is there; something else may be missing.
+
+        While buckets fill there is always a Confirmation on its way somewhere in a large network.
+        """
+        missing = self._why
+        return lambda: self.whole() or self._why != missing
 
     def wait_filled(self, what: str) -> Nanos | None:
         """Let time pass until every bucket is as full as it can be; else give the reason."""
