@@ -279,6 +279,8 @@ MAY = {
     },
     HelloRole.CLIENT: {
         MessageKind.ACKNOWLEDGED,
+        MessageKind.BUSY,
+        MessageKind.PART,
         MessageKind.MESSAGE,
         MessageKind.REQUEST,
         MessageKind.REPLY,
