@@ -1,7 +1,6 @@
 """A replicated key-value store: put, get and delete by quorum, records handed over on churn.
 
     python -m examples.kv serve --listen 127.0.0.1:5483 --first
-    python -m examples.kv serve --contact 127.0.0.1:5483
     python -m examples.kv put colour green --contact 127.0.0.1:5483
 
 A record lives at the group around SHA-256 of its key: the 8 nodes nearest to it. A write is done
@@ -16,7 +15,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import operator
 import signal
 import sys
 import time
@@ -78,11 +76,6 @@ class Member:
         """Element -> names of members known to have its record."""
         node.on_request(self.answer)
 
-    def group(self, element: bytes) -> list[bytes]:
-        """Return the nodes nearest to an element as we know them, nearest first."""
-        names = [bytes(peer.name) for peer in self.node.peers()] + [bytes(self.node.name or b"")]
-        return sorted(names, key=lambda name: _away(name, element))[:GROUP]
-
     def answer(self, request: routing.Message) -> bytes:
         """Answer one question; an exception becomes the asker's HandlerFailed."""
         question = questions.decode(request.payload)
@@ -94,7 +87,7 @@ class Member:
                 # Whoever hands a record over has it: it need not be handed back.
                 self.holders[record.element].add(source.name)
         element = records[0].element if isinstance(question, Write) else question.element
-        return encode(Held(len(self.group(element)), self.records.get(element)))
+        return encode(Held(len(self.node.group_of(element)), self.records.get(element)))
 
     def _keep(self, record: Record) -> None:
         old = self.records.get(record.element)
@@ -109,29 +102,30 @@ class Member:
     async def follow(self) -> None:
         """Hand records over whenever the nodes around us change, for as long as we run."""
         async for event in self.node.events():
-            if isinstance(event, routing.Churn | routing.EventsLost):
+            # A newcomer may belong to the group of a record and not to ours.
+            if isinstance(event, routing.Churn | routing.PeerUp | routing.EventsLost):
                 await self.hand_over()
 
     async def hand_over(self) -> None:
         """Bring every record to the members of its group that may not have it; drop strangers'."""
         wanting: dict[bytes, list[Record]] = {}
         for element, record in self.records.items():
-            for name in self.group(element):
+            for name in self.node.group_of(element):
                 if name not in self.holders[element] and name != self.node.name:
                     wanting.setdefault(name, []).append(record)
         await asyncio.gather(*(self._give(name, records) for name, records in wanting.items()))
         for element in list(self.records):
-            group = self.group(element)
+            group = self.node.group_of(element)
             if self.node.name not in group and self.holders[element] >= set(group):
                 del self.records[element], self.holders[element]
 
     async def _give(self, name: bytes, records: list[Record]) -> None:
         for batch in _batches(records):
+            body = encode(Write(batch))
             try:
-                to = routing.NodeAddress(name)
-                await self.node.request(to, encode(Write(batch)), timeout=PATIENCE_S)
+                await self.node.request(routing.NodeAddress(name), body, timeout=PATIENCE_S)
             except routing.RoutingError as error:
-                # It has gone again, or the change of the group that follows finds it once more.
+                # It has gone again, or the change that follows finds it once more.
                 print(f"{name.hex()[:8]} did not take {len(batch)}: {error}", file=sys.stderr)
                 return
             for record in batch:
@@ -151,9 +145,8 @@ class Store:
         """Store a value, or delete with None; returns when a quorum has it."""
         if value is not None and len(value) > VALUE_MAX:
             raise StoreError(f"value of {len(value)} bytes exceeds {VALUE_MAX}; split it")
-        element = _element(key)
-        record = Record(element, (time.time_ns(), self.network.key[:8]), value)
-        await self._ask(element, Write([record]))
+        record = Record(_element(key), (time.time_ns(), self.network.key[:8]), value)
+        await self._ask(record.element, Write([record]))
 
     async def get(self, key: bytes) -> bytes | None:
         """Return the newest value that a quorum knows of, None if there is none."""
@@ -170,10 +163,10 @@ class Store:
         to, body = routing.GroupAddress(element), encode(question)
         error: routing.RoutingError | None = None
         for attempt in range(TRIES):
-            wanted = min(QUORUM, self._group // 2 + 1)
+            least = min(QUORUM, self._group // 2 + 1)
             try:
                 replies = await self.network.request_many(
-                    to, body, replies=wanted, timeout=PATIENCE_S, wait=True
+                    to, body, replies=least, timeout=PATIENCE_S, wait=True
                 )
             except routing.RequestTimedOut as late:
                 error, replies = late, late.replies
@@ -189,10 +182,6 @@ class Store:
 
 def _element(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-def _away(name: bytes, element: bytes) -> bytes:
-    return bytes(map(operator.xor, name, element))
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:
