@@ -115,7 +115,8 @@ class Failed:
     """A submitted request or message will not be answered or delivered.
 
     `reason` is one of "timed out", "unroutable", "not connected", "stopped", "handler failed: ...",
-    "undeliverable: ...", "busy: ...", "refused: ..."; stable words first, detail behind a colon.
+    "undeliverable: ...", "busy: ...", "refused: ...", "no authority: ...", "too large: ...",
+    "no quorum: ..."; stable words first, detail behind a colon.
     """
 
     reference: int

@@ -199,11 +199,13 @@ class Ballot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class WholeWanted(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """To a voter: send me the whole content of this digest."""
+    """To a voter: send me your ballot for this digest again."""
 
     id: Bytes16
     digest: Bytes32
     reply_to: Address
+    whole: bool
+    """With the whole content; without, the voice alone will do."""
 
 
 class Part(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

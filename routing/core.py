@@ -16,11 +16,14 @@ from msgspec import Struct
 from routing import actions as do
 from routing import events as told
 from routing.addresses import Addresses
+from routing.agreement import Agreement
 from routing.alarms import Alarms
 from routing.assembly import Assembling
 from routing.attempts import Attempts
+from routing.ballots import Ballots
 from routing.book import ContactBook
 from routing.bootstrapping import Bootstrapping
+from routing.casting import Casting
 from routing.certificates import certified_name, origin_of
 from routing.churning import Churning
 from routing.connecting import Connecting
@@ -141,6 +144,9 @@ class Core:
         self.delivery = Delivery(self)
         self.parts = Parts(self)
         self.assembly = Assembling(self)
+        self.casting = Casting(self)
+        self.ballots = Ballots(self)
+        self.agreement = Agreement(self)
         self.frames = Frames(self)
 
     def _make_alarm_handlers(self) -> dict[str, Callable[[bytes], None]]:
@@ -171,6 +177,7 @@ class Core:
             "parts": self.parts.on_due,
             "assembly": self.assembly.on_expired,
             "group": self.groups.on_timeout,
+            "ballots": self.ballots.on_tick,
         }
 
     # -- the contract
@@ -438,6 +445,8 @@ class Core:
         self.parts.on_stop()
         self.assembly.on_stop()
         self.delivery.on_stop()
+        self.ballots.on_stop()
+        self.casting.on_stop()
         self.stopped = True
         self.attempts.on_stop()
         self.dials.on_stop()

@@ -20,6 +20,7 @@ __all__ = [
     "IdentityError",
     "ListenError",
     "NameBound",
+    "NoQuorum",
     "NotConnected",
     "Outcome",
     "Refusal",
@@ -82,6 +83,10 @@ class RequestTimedOut(RoutingError, TimeoutError):
 
 class Unroutable(RoutingError):
     """The network answered that nobody is responsible for, or is, the destination."""
+
+
+class NoQuorum(RoutingError):
+    """The members of a group replied, and too few of them the same."""
 
 
 class HandlerFailed(RoutingError):

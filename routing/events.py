@@ -216,7 +216,7 @@ class Message:
     destination: Address
     payload: bytes
     key: bytes
-    """The source's key, 32 bytes."""
+    """The source's key, 32 bytes; a group has none."""
     proof: Proof
     id: bytes
     request: bool

@@ -3,7 +3,9 @@
 A node knows its own close group exactly, but not that of any name: the 8 nearest to a name that
 lies beside us may include nodes that only others of the group hold. So the first node reached asks
 the nearest it knows, until the 8 nearest have all answered, and remembers the answer for a minute
-or until its own table changes.
+or until its own table changes. A message waits for that no longer than one retry; where votes are
+to be counted (`wanted`) the silent are asked again by other ways before they are given up, and who
+was named and never answered still counts for the size of the group.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from msgspec import Struct
 
 from routing._filter import TimedFilter
 from routing.bodies import FindGroup
-from routing.limits import GROUP_SIZE
+from routing.limits import GROUP_SIZE, SECOND
 from routing.links import Arrival
 from routing.messages import (
+    Address,
+    ClientAddress,
     FrameKind,
     GroupAddress,
     MessageKind,
@@ -30,7 +34,7 @@ from routing.names import distance, nearest
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Groups", "Resolution"]
+__all__ = ["Group", "Groups", "Resolution"]
 
 RESOLUTIONS_MAX = 256
 """Groups being resolved at once; beyond it a message goes to the group as we know it."""
@@ -43,6 +47,24 @@ CACHED_MAX = 1_024
 KNOWN_MAX = 64
 """Names weighed in one resolution: 8 answers bring at most 128, most of them the same."""
 
+ROUNDS_MAX = 3
+"""Times that all who are silent are given up and the next nearest are asked."""
+
+DOUBT_NS = 5 * SECOND
+"""A member that is newer than what we know of its group makes us ask again, this often at most."""
+
+
+class Group(Struct):
+    """The members of a group as they were found."""
+
+    members: list[bytes]
+    """Nearest first."""
+    size: int
+    """Members there must be, at most 8: also those that were named and never answered."""
+    careful: bool
+    """The silent were asked again: votes may be counted against it."""
+    at: int
+
 
 class Resolution(Struct):
     """A group being resolved, and the messages that wait for it."""
@@ -52,6 +74,19 @@ class Resolution(Struct):
     asked: list[bytes]
     answered: list[bytes]
     waiting: list[Arrival]
+    careful: bool = False
+    tries: int = 0
+    lost: list[bytes] = []
+    """Names given up."""
+    keys: dict[bytes, bytes] = {}
+    """Key -> the name under which it has answered."""
+
+    @property
+    def nearest(self) -> list[bytes]:
+        """The at most 8 nearest that are not given up."""
+        return nearest(
+            self.target, [name for name in self.known if name not in self.lost], GROUP_SIZE
+        )
 
 
 class Groups:
@@ -60,7 +95,7 @@ class Groups:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.open: dict[bytes, Resolution] = {}
-        self.cache: TimedFilter[bytes, list[bytes]] = TimedFilter(
+        self.cache: TimedFilter[bytes, Group] = TimedFilter(
             core.limits.group_cached_ns, capacity=CACHED_MAX, clock=None
         )
 
@@ -70,7 +105,7 @@ class Groups:
         cached = self.cache.get(target, now=core.now)
         known = core.table.group(target)
         if cached is not None:
-            self._distribute(arrival, cached)
+            self._distribute(arrival, cached.members)
         elif self._is_exact(target, known):
             self._distribute(arrival, known)
         else:
@@ -90,72 +125,164 @@ class Groups:
         farthest = max(distance(target, group[-1]), distance(target, core.name))
         return farthest.bit_length() < radius
 
+    def known(self, target: bytes) -> Group | None:
+        """Return a group known well enough to count its votes, without asking anybody."""
+        core = self.core
+        if core.name is not None and self._is_sure(target):
+            members = core.table.group(target)
+            return Group(members, len(members), True, core.now)
+        cached = self.cache.get(target, now=core.now)
+        return cached if cached is not None and cached.careful else None
+
+    def wanted(self, target: bytes, voter: bytes = b"") -> Group | None:
+        """As `known`; where it is not, ask, and tell those who count votes once it is.
+
+        Args:
+            target: The name that the group is around.
+            voter: Who claims to be a member. One that is nearer than a member found some time ago
+                may have come since, so they are asked once more.
+        """
+        group = self.known(target)
+        if group is not None and (not voter or not self._may_be_newer(target, group, voter)):
+            return group
+        if group is not None:
+            self.core.count("group.doubted")
+            self.cache.remove(target)
+        resolution = self.open.get(target)
+        if resolution is not None:
+            resolution.careful = True
+        elif len(self.open) >= RESOLUTIONS_MAX:
+            self.core.count("group.unresolved")
+        else:
+            self._begin(target, [], careful=True)
+        return self.known(target)
+
+    def _is_sure(self, target: bytes) -> bool:
+        """Tell whether our own table says it all; with a few entries we may just have come."""
+        core = self.core
+        if not len(core.table):
+            return core.founding.founder
+        full = len(core.table.close_group()) >= GROUP_SIZE
+        return full and self._is_exact(target, core.table.group(target))
+
+    def _may_be_newer(self, target: bytes, group: Group, voter: bytes) -> bool:
+        members = group.members
+        if voter in members or self.core.now - group.at < DOUBT_NS:
+            return False
+        return voter in nearest(target, [*members, voter], GROUP_SIZE)
+
     def _resolve(self, arrival: Arrival, target: bytes) -> None:
         core = self.core
         resolution = self.open.get(target)
-        if resolution is not None:
-            if len(resolution.waiting) < WAITING_MAX:
-                resolution.waiting.append(arrival)
-            else:
-                core.count("group.unresolved")
-                self._distribute(arrival, core.table.group(target))
-            return
-        if len(self.open) >= RESOLUTIONS_MAX:
+        if resolution is not None and len(resolution.waiting) < WAITING_MAX:
+            resolution.waiting.append(arrival)
+        elif resolution is not None or len(self.open) >= RESOLUTIONS_MAX:
             core.count("group.unresolved")
             self._distribute(arrival, core.table.group(target))
-            return
-        assert core.name is not None
-        known = core.table.group(target, count=2 * GROUP_SIZE)
-        self.open[target] = Resolution(target, known, [], [core.name], [arrival])
+        else:
+            self._begin(target, [arrival], careful=False)
+
+    def _begin(self, target: bytes, waiting: list[Arrival], *, careful: bool) -> None:
+        """Start to ask: those we hold nearest; without a table the group itself, by our proxy."""
+        core = self.core
+        known, answered = [], []
+        if core.name is not None and len(core.table):
+            known, answered = core.table.group(target, count=2 * GROUP_SIZE), [core.name]
+        self.open[target] = Resolution(target, known, [], answered, waiting, careful)
         core.count("group.resolved")
         core.alarm("group", target, core.limits.find_retry_ns)
         self._ask(self.open[target])
 
     def _ask(self, resolution: Resolution) -> None:
         """Ask those of the 8 nearest known that were not asked; done when all have answered."""
-        core = self.core
-        group = nearest(resolution.target, resolution.known, GROUP_SIZE)
-        assert core.name is not None
-        body = encode(FindGroup(resolution.target, NodeAddress(core.name)))
+        group = resolution.nearest
+        if not group:
+            self._question(resolution.target, GroupAddress(resolution.target))
+            return
         for name in group:
             if name not in resolution.asked and name not in resolution.answered:
                 resolution.asked.append(name)
-                core.relay.send(
-                    MessageKind.FIND_GROUP, NodeAddress(name), body, leave_out=core.name
-                )
+                self._question(resolution.target, NodeAddress(name))
         if all(name in resolution.answered for name in group):
             self._finish(resolution, group)
 
-    def on_group(self, source: bytes, target: bytes, names: list[bytes]) -> bool:
+    def _question(self, target: bytes, to: Address, rank: int = 0) -> None:
+        core = self.core
+        via = core.relay.way_out(None)
+        reply_to: Address
+        if via is not None:
+            reply_to = ClientAddress(via.name, core.key)
+        elif core.name is not None:
+            reply_to = NodeAddress(core.name)
+        else:
+            core.count("group.no_path")
+            return
+        # Who speaks through a proxy is in no table: there is nobody to leave out.
+        leave_out = core.name if via is None and core.name is not None else b""
+        body = encode(FindGroup(target, reply_to))
+        core.relay.send(MessageKind.FIND_GROUP, to, body, rank=rank, leave_out=leave_out)
+
+    def on_group(self, source: bytes, key: bytes, target: bytes, names: list[bytes]) -> bool:
         """A GroupIs of somebody we asked; tell whether it was one."""
         resolution = self.open.get(target)
-        if resolution is None or source not in resolution.asked:
+        if resolution is None or (source not in resolution.asked and resolution.nearest):
             return False
-        if source not in resolution.answered:
+        if resolution.keys.setdefault(key, source) != source:
+            # Any two names may be drawn for a key, so two of its names are still one member.
+            self.core.count("group.two_names")
+            resolution.lost.append(source)
+        elif source not in resolution.answered:
             resolution.answered.append(source)
-            known = list(dict.fromkeys([*resolution.known, *names]))
+            known = list(dict.fromkeys([*resolution.known, source, *names]))
             resolution.known = nearest(target, known, KNOWN_MAX)
-            self._ask(resolution)
+        else:
+            return True
+        self._ask(resolution)
         return True
 
     def on_timeout(self, target: bytes) -> None:
         """Alarm: who has not answered counts as a member only if we hold it ourselves."""
+        core = self.core
         resolution = self.open.get(target)
         if resolution is None:
             return
-        core = self.core
         core.count("group.unanswered")
         alive = [n for n in resolution.known if n in resolution.answered or n in core.table]
-        self._finish(resolution, nearest(target, alive, GROUP_SIZE))
-
-    def _finish(self, resolution: Resolution, group: list[bytes]) -> None:
-        core = self.core
-        del self.open[resolution.target]
-        core.alarms.cancel(("group", resolution.target))
-        self.cache.insert(resolution.target, group, now=core.now)
-        self.cache.expire(now=core.now)
-        for arrival in resolution.waiting:
+        group = nearest(target, alive, GROUP_SIZE)
+        resolution.tries += 1
+        tries = core.limits.find_tries
+        if not resolution.careful or resolution.tries >= ROUNDS_MAX * tries:
+            self._finish(resolution, group)
+            return
+        waiting, resolution.waiting = resolution.waiting, []
+        for arrival in waiting:
             self._distribute(arrival, group)
+        silent = [name for name in resolution.nearest if name not in resolution.answered]
+        for name in silent:
+            if resolution.tries % tries:
+                self._question(target, NodeAddress(name), resolution.tries)
+            elif name in core.table:
+                resolution.answered.append(name)
+            else:
+                resolution.lost.append(name)
+        core.alarm("group", target, core.limits.find_retry_ns)
+        self._ask(resolution)
+
+    def _finish(self, resolution: Resolution, members: list[bytes]) -> None:
+        core, target = self.core, resolution.target
+        del self.open[target]
+        core.alarms.cancel(("group", target))
+        size = min(GROUP_SIZE, len(resolution.known))
+        if members:
+            group = Group(members, size, resolution.careful, core.now)
+            self.cache.insert(target, group, now=core.now)
+            self.cache.expire(now=core.now)
+        else:
+            core.count("group.unknown")
+        for arrival in resolution.waiting:
+            self._distribute(arrival, members)
+        core.ballots.on_group(target)
+        core.agreement.on_group(target)
 
     def _distribute(self, arrival: Arrival, group: list[bytes]) -> None:
         core = self.core
@@ -196,5 +323,5 @@ class Groups:
 
 def is_copied(signed: Signed) -> bool:
     """Tell whether this is an application's message to a group: what routed copies may carry."""
-    kinds = (MessageKind.MESSAGE, MessageKind.REQUEST)
+    kinds = (MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.BALLOT)
     return signed.kind in kinds and isinstance(signed.destination, GroupAddress)

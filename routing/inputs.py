@@ -155,6 +155,8 @@ class Submitted:
     """Under which the message is sent; it is signed and routed then."""
     message_id: bytes = b""
     """For a message of a group: the same 16 bytes at every member; empty: from its content."""
+    agree: bool = False
+    """For REQUEST to a group: a quorum of its members must reply the same."""
 
 
 @record

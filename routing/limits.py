@@ -226,6 +226,13 @@ class Limits:
     """Of messages that come in parts, counted whole from the first part on; 1/4 for one source."""
     reassembly_open: int = 8
     """Messages that one source sends in parts at a time."""
+    # -- messages from groups
+    ballot_ns: int = 60 * SECOND
+    """For a quorum to come together; a voter answers for what it said as long."""
+    ballot_wanted_ns: int = 500_000_000
+    """Before a voter is asked for the whole, or a silent member for its voice: a route there."""
+    ballot_bytes: int = 16_777_216
+    """Voices that wait for a quorum, and contents we have voted for, each."""
     # -- memory of messages
     message_filter_ns: int = 1_200 * SECOND
     message_filter_entries: int = 262_144
@@ -257,6 +264,9 @@ class Limits:
         self._ordered("acknowledge_first_ns", "acknowledge_high_ns")
         self._ordered("payload_bytes_max", "unacknowledged_bytes")
         self._ordered("find_retry_ns", "name_timeout_ns")
+        self._ordered("ballot_wanted_ns", "ballot_ns")
+        self._ordered("find_retry_ns", "ballot_ns")
+        self._ordered("frame_bytes_max", "ballot_bytes")
         self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
         self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")
         self._ordered("retry_name_first_ns", "retry_name_last_ns")
@@ -355,4 +365,5 @@ class Limits:
             churn_damping_ns=200_000_000,
             heartbeat_ns=2 * SECOND,
             silence_ns=6 * SECOND,
+            ballot_wanted_ns=200_000_000,
         )

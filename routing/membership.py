@@ -209,7 +209,7 @@ class Membership:
         if (
             answer is not None
             and isinstance(source, NodeAddress)
-            and core.groups.on_group(source.name, answer.target, answer.names)
+            and core.groups.on_group(source.name, arrival.signed.key, answer.target, answer.names)
         ):
             return
         find = None if answer is None else self.finds.get(answer.target)

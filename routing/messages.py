@@ -149,7 +149,7 @@ class MessageKind(IntEnum):
     PART = 20
     """A piece of a message that is larger than a frame may be."""
     WHOLE_WANTED = 21
-    """The receiver of ballots asks one voter for the content."""
+    """The receiver of ballots asks a voter for the content, or a member for its voice."""
     MOVED = 22
     """A client tells the proxy it hung on where it hangs now."""
     FORWARDED = 23

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from routing import actions as do
 from routing._filter import TimedFilter
+from routing.agreement import Opinion
+from routing.authority import is_of_group, own_fault
 from routing.bodies import Reply, Unroutable
 from routing.events import Message, Proof
 from routing.inputs import Submitted
@@ -22,6 +24,7 @@ from routing.links import Arrival, Link
 from routing.messages import (
     ACKNOWLEDGE,
     Address,
+    Authority,
     ClientAddress,
     Direct,
     FrameKind,
@@ -61,6 +64,10 @@ class Pending(Struct):
     """Keys of those that have replied."""
     failures: dict[bytes, str] = {}
     """Key -> why its handler failed."""
+    agree: bool = False
+    """A quorum of the group must reply the same."""
+    opinions: list[Opinion] = []
+    """What its members have replied so far, where they must agree."""
 
 
 class Messaging:
@@ -97,6 +104,8 @@ class Messaging:
             core.count("message.busy")
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
+        if fact.authority is not None and self._vote_or_refuse(fact, fact.authority):
+            return
         message_id = core.dice.bytes(16)
         body = fact.payload
         if fact.kind is MessageKind.REPLY:
@@ -106,41 +115,102 @@ class Messaging:
                 core.act(do.Failed(fact.reference, "busy: too many requests under way"))
                 return
             token = token_of(message_id, body)
-            self.pending[message_id] = Pending(
-                fact.reference, fact.destination, token, wanted=fact.replies
+            agree = fact.agree and isinstance(fact.destination, GroupAddress)
+            pending = self.pending[message_id] = Pending(
+                fact.reference, fact.destination, token, wanted=fact.replies, agree=agree
             )
             core.alarm("request", message_id, fact.timeout_ns)
+            if agree:
+                core.agreement.begin(message_id, pending)
         elif fact.kind is MessageKind.MESSAGE:
             self.sent.insert(message_id, fact.reference, now=core.now)
             self.sent.expire(now=core.now)
         if not self._send(fact, message_id, body):
             self.fail(message_id, fact.reference, "not connected: no way out")
 
+    def _vote_or_refuse(self, fact: Submitted, authority: Authority) -> bool:
+        """Refuse an authority that is not ours; hand a group's on; False if we bear it alone."""
+        core = self.core
+        # Who hangs on a proxy and has no table sees himself alone, and is in no group yet.
+        sees = bool(len(core.table)) or core.founding.founder
+        group = core.table.group(authority.element) if sees else []
+        fault = own_fault(authority, client=core.client, name=core.name, key=core.key, group=group)
+        if not fault and fact.kind is not MessageKind.MESSAGE:
+            fault = "only messages are sent under an authority"
+        if fault:
+            core.count("authority.not_ours")
+            core.act(do.Failed(fact.reference, f"no authority: {fault}"))
+        elif is_of_group(authority):
+            core.casting.say(fact, authority)
+        else:
+            return False
+        return True
+
     def _send(self, fact: Submitted, message_id: bytes, body: bytes) -> bool:
         core = self.core
         destination = fact.destination
         if isinstance(destination, NodeAddress) and destination.name == core.name:
             source = NodeAddress(destination.name)
-            self._take(source, destination, core.key, Proof.CHANNEL, fact.kind, message_id, body)
+            self._take(
+                source,
+                destination,
+                core.key,
+                Proof.CHANNEL,
+                fact.kind,
+                message_id,
+                body,
+                authority=fact.authority,
+            )
             return True
         if core.parts.is_large(len(fact.payload)):
             return core.parts.begin(fact, message_id, body)
-        link = None if fact.signed else self._direct(destination)
+        # The channel proves a key, and says nothing of what its holder claims.
+        routed = fact.signed or fact.authority is not None
+        link = None if routed else self._direct(destination)
         if link is not None:
             core.count("message.direct")
             core.send(link, FrameKind.DIRECT, Direct(fact.kind, message_id, body), priority=1)
             return True
         core.count("message.routed")
-        once = not fact.acknowledged or isinstance(destination, GroupAddress)
-        flags = 0 if once else ACKNOWLEDGE
-        envelope = core.relay.seal(fact.kind, destination, body, message_id=message_id, flags=flags)
+        return self.post(
+            fact.reference,
+            fact.kind,
+            destination,
+            body,
+            message_id=message_id,
+            authority=fact.authority,
+            once=not fact.acknowledged,
+        )
+
+    def post(
+        self,
+        reference: int,
+        kind: MessageKind,
+        destination: Address,
+        body: bytes,
+        *,
+        message_id: bytes,
+        authority: Authority | None,
+        once: bool,
+    ) -> bool:
+        """Sign a message and send it on its way; tell whether there was one."""
+        core = self.core
+        once = once or isinstance(destination, GroupAddress)
+        envelope = core.relay.seal(
+            kind,
+            destination,
+            body,
+            message_id=message_id,
+            flags=0 if once else ACKNOWLEDGE,
+            authority=authority,
+        )
         if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
             core.relay.deliver_own_group(envelope, destination.name)
             return True
         if not core.relay.launch(envelope, destination):
             return False
         if not once:
-            core.delivery.begin(message_id, fact.reference, destination, envelope)
+            core.delivery.begin(message_id, reference, destination, envelope)
         return True
 
     def _refuse_large(self, fact: Submitted, reason: str) -> None:
@@ -220,6 +290,7 @@ class Messaging:
             signed.kind,
             signed.id,
             signed.body,
+            authority=signed.authority,
         )
 
     def _take(
@@ -231,6 +302,8 @@ class Messaging:
         kind: MessageKind,
         message_id: bytes,
         body: bytes,
+        *,
+        authority: Authority | None = None,
     ) -> None:
         core = self.core
         if kind is MessageKind.REPLY:
@@ -239,7 +312,9 @@ class Messaging:
         core.count("message.delivered")
         request = kind is MessageKind.REQUEST
         token = token_of(message_id, body) if request else b""
-        message = Message(source, destination, body, key, proof, message_id, request, token)
+        message = Message(
+            source, destination, body, key, proof, message_id, request, token, authority
+        )
         core.act(do.Deliver(message))
 
     def _on_reply(self, source: Address, key: bytes, body: bytes) -> None:
@@ -252,11 +327,18 @@ class Messaging:
         if not _may_answer(pending.destination, source) or reply.token != pending.token:
             core.count("reply.forged")
             return
-        if key in pending.answered or key in pending.failures:
+        heard = any(each.key == key for each in pending.opinions)
+        if heard or key in pending.answered or key in pending.failures:
             core.count("reply.repeated")
+            return
+        if not core.agreement.is_member(pending, source):
+            core.count("reply.not_member")
             return
         core.delivery.forget(reply.id)
         core.parts.forget(reply.id)
+        if pending.agree and isinstance(source, NodeAddress):
+            core.agreement.on_reply(pending, source.name, key, reply)
+            return
         if reply.failed:
             text = reply.payload.decode("utf-8", "replace")
             self._on_failure(reply.id, pending, key, text)
@@ -264,7 +346,7 @@ class Messaging:
         pending.answered.append(key)
         core.act(do.Answered(pending.reference, reply.payload, source, key))
         if len(pending.answered) >= pending.wanted:
-            self._end(reply.id)
+            self.end(reply.id)
 
     def _on_failure(self, message_id: bytes, pending: Pending, key: bytes, reason: str) -> None:
         """One whom we asked cannot answer; of a group, the others may."""
@@ -273,11 +355,12 @@ class Messaging:
         if of_group and len(pending.failures) < QUORUM_SIZE:
             self.core.count("reply.failed_member")
             return
-        self._end(message_id)
+        self.end(message_id)
         self.core.act(do.Failed(pending.reference, f"handler failed: {reason}"))
 
-    def _end(self, message_id: bytes) -> None:
-        del self.pending[message_id]
+    def end(self, message_id: bytes) -> None:
+        """A request has its answer, or all it will get."""
+        self.core.agreement.forget(message_id, self.pending.pop(message_id))
         self.core.alarms.cancel(("request", message_id))
 
     # -- what comes to nothing
@@ -321,8 +404,8 @@ class Messaging:
         self.sent.remove(message_id)
         self.core.delivery.forget(message_id)
         self.core.parts.forget(message_id)
-        self.pending.pop(message_id, None)
-        self.core.alarms.cancel(("request", message_id))
+        if message_id in self.pending:
+            self.end(message_id)
 
     def awaits(self, source: Address) -> bool:
         """Tell whether a reply from this source may be one that we asked for."""

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from routing.actions import Answered, Progress
+from routing.authority import is_of_group
 from routing.errors import (
     HandlerFailed,
+    NoQuorum,
     NotConnected,
     RequestTimedOut,
     RoutingError,
@@ -35,6 +37,7 @@ __all__ = [
     "Outbox",
     "checked_authority",
     "checked_destination",
+    "checked_id",
     "checked_payload",
     "failure",
 ]
@@ -196,6 +199,10 @@ def failure(reason: str) -> RoutingError:
             return NotConnected(text.strip() or "we are not connected; wait or use wait=True")
         case "stopped":
             return NotConnected("we have stopped")
+        case "no authority" | "too large":
+            return UsageError(text.strip() or reason)
+        case "no quorum":
+            return NoQuorum(text.strip() or reason)
         case "handler failed":
             return HandlerFailed(f"the handler at the far end raised {text.strip() or 'an error'}")
     return RoutingError(reason)
@@ -232,6 +239,21 @@ def checked_authority(authority: object) -> Authority | None:
     if not isinstance(element, bytes) or len(element) != NAME_BYTES:
         raise UsageError(f"authority {authority!r} must name an element of {NAME_BYTES} bytes")
     return Authority(authority.kind, bytes(element))
+
+
+def checked_id(chosen: object, authority: Authority | None) -> bytes:
+    """Return the id of a message from a group, empty where it shall follow from its content.
+
+    Raises:
+        UsageError: it has not 16 bytes, or the message is not from a group.
+    """
+    if chosen is None:
+        return b""
+    if authority is None or not is_of_group(authority):
+        raise UsageError("send(id=...) is for messages under the authority of a group")
+    if not isinstance(chosen, bytes) or len(chosen) != 16:
+        raise UsageError(f"send(id={chosen!r}) must be 16 bytes, the same at every member")
+    return bytes(chosen)
 
 
 def _plain(dst: object, name: object) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from routing._filter import MessageFilter
 from routing.actions import BULK
+from routing.authority import claim_fault
 from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
-GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST})
+GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.BALLOT})
 """Kinds of the application, for the members of the exact group."""
 
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME}
@@ -54,9 +55,11 @@ CLIENT_KINDS = frozenset(
         MessageKind.PART,
         MessageKind.ACKNOWLEDGED,
         MessageKind.BUSY,
+        MessageKind.FIND_GROUP,
+        MessageKind.WHOLE_WANTED,
     }
 )
-"""Kinds that a client may send."""
+"""Kinds that a client may send; the last two where it weighs what a group tells it."""
 
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 
@@ -358,6 +361,11 @@ class Relay:
         ):
             core.count("routed.forged")
             return
+        fault = claim_fault(signed)
+        if fault:
+            core.count("authority.refused")
+            core.note(signed.key, f"authority refused: {fault}")
+            return
         core.count(f"consumed.{signed.kind.name.lower()}")
         match signed.kind:
             case MessageKind.CONNECT_REQUEST:
@@ -386,6 +394,10 @@ class Relay:
                 core.assembly.on_part(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
                 core.messaging.on_routed(arrival)
+            case MessageKind.BALLOT:
+                core.ballots.on_ballot(arrival)
+            case MessageKind.WHOLE_WANTED:
+                core.casting.on_wanted(arrival)
             case _:
                 core.count("consumed.not_known_here")
 

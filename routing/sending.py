@@ -26,6 +26,7 @@ from routing.outbox import (
     Outbox,
     checked_authority,
     checked_destination,
+    checked_id,
     checked_payload,
 )
 from routing.pressure import PatientHost, ways_out
@@ -85,12 +86,16 @@ class Sending(ABC):
         delivery: Delivery = "exactly_once",
         authority: Authority | None = None,
         progress: OnProgress | None = None,
+        id: bytes | None = None,
     ) -> None:
         """Send a message; returns when it is on its way, which says nothing about its arrival.
 
         Waits while the connection it takes has too much queued already. A payload above
         `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
         and this returns when all of it has arrived; cancelled, it sends no further part.
+
+        Under the authority of a group this is one member's vote: the receiver is handed the
+        message, once, when a quorum of members has sent the same; so each of them must call it.
 
         Args:
             dst: Node, client or group.
@@ -101,16 +106,21 @@ class Sending(ABC):
             authority: Act under this authority; the receiver checks the claim.
             progress: Called with (bytes arrived, bytes in all) as parts of a large payload are
                 acknowledged; never for one that goes whole.
+            id: Of a message from a group: 16 bytes, the same at every member. Without one it
+                follows from authority, destination and payload, so what a group says again within
+                20 minutes needs an id of its own.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.
             RoutingError: too many messages wait to be acknowledged; or a large payload did not
                 arrive: RequestTimedOut, Unroutable, or no room for it at the destination.
-            UsageError: a wrong destination, payload, delivery or authority.
+            UsageError: a wrong destination, payload, delivery, authority or id, or an authority
+                that is not ours: we are not the client or node, or not in the group.
         """
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
         claim = checked_authority(authority)
+        chosen = checked_id(id, claim)
         once = _is_once(delivery)
         if self._is_large(body):
             await self._carry(destination, body, claim, wait, progress)
@@ -125,6 +135,7 @@ class Sending(ABC):
                 signed=signed,
                 once=once,
                 authority=claim,
+                message_id=chosen,
             )
 
     async def send_many(
@@ -150,8 +161,12 @@ class Sending(ABC):
         signed: bool = False,
         wait: bool = False,
         progress: OnProgress | None = None,
+        quorum: bool = False,
+        authority: Authority | None = None,
     ) -> bytes:
         """Send a request and return the reply; from a group, the first that comes.
+
+        With `quorum` it is the reply that a quorum of the group's members has given, byte for byte.
 
         Args:
             dst: Node, client or group.
@@ -160,16 +175,30 @@ class Sending(ABC):
             signed: Sign and route it even where a direct connection would do.
             wait: Wait until we are connected instead of raising.
             progress: As for `send`; it tells of the request, not of the reply.
+            quorum: Of a group: wait until 5 of its members, or most of a smaller group, agree.
+            authority: Refused: requests are not sent under an authority yet.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
-            RequestTimedOut: no reply came in time.
+            RequestTimedOut: no reply, or no quorum, came in time.
+            NoQuorum: too few members replied the same for any quorum to agree.
             HandlerFailed: the handler at the far end raised; of a group, a quorum's.
             Unroutable: nobody has, or is responsible for, the destination.
             UsageError: a wrong destination, payload or timeout.
         """
+        if authority is not None:
+            raise UsageError(f"request(authority={authority!r}) is not carried; use send")
+        if quorum and not isinstance(dst, GroupAddress):
+            raise UsageError(f"request({dst!r}, quorum=True) must be given a GroupAddress")
         replies = await self._request(
-            dst, payload, 1, timeout, signed=signed, wait=wait, progress=progress
+            dst,
+            payload,
+            1,
+            timeout,
+            signed=signed,
+            wait=wait,
+            progress=progress,
+            agree=quorum,
         )
         return replies[0].payload
 
@@ -213,6 +242,7 @@ class Sending(ABC):
         signed: bool,
         wait: bool,
         progress: OnProgress | None = None,
+        agree: bool = False,
     ) -> list[GroupReply]:
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
@@ -238,6 +268,7 @@ class Sending(ABC):
                         signed=signed,
                         timeout_ns=limit,
                         replies=wanted,
+                        agree=agree,
                     )
                     await replies
                     return came
@@ -317,7 +348,9 @@ class Sending(ABC):
         once: bool = False,
         timeout_ns: int = 0,
         authority: Authority | None = None,
+        message_id: bytes = b"",
         replies: int = 1,
+        agree: bool = False,
     ) -> None:
         fact = Submitted(
             reference,
@@ -330,7 +363,9 @@ class Sending(ABC):
             signed,
             acknowledged=not once,
             authority=authority,
+            message_id=message_id,
             replies=replies,
+            agree=agree,
         )
         self._serving().submit(fact)
 

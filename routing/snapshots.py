@@ -16,12 +16,14 @@ from msgspec import Struct
 from routing.admission import Rate
 from routing.assembly import Assembly
 from routing.attempts import Attempt
+from routing.ballots import Tally
 from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
+from routing.casting import Spoken
 from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.filling import Walk
-from routing.groups import Resolution
+from routing.groups import Group, Resolution
 from routing.links import Link
 from routing.membership import Find
 from routing.messages import Certificate, decode, encode
@@ -141,7 +143,14 @@ class MessageMemory(Struct):
     parts: dict[bytes, Outgoing]
     assemblies: dict[bytes, Assembly]
     groups: dict[bytes, Resolution]
-    group_cache: list[tuple[bytes, list[bytes], float]]
+    group_cache: list[tuple[bytes, Group, float]]
+    tallies: list[tuple[bytes, Tally]]
+    unresolved: list[tuple[bytes, list[bytes]]]
+    voices: int
+    """Heard so far."""
+    agreed: list[tuple[bytes, bool, float]]
+    spoken: list[tuple[bytes, Spoken]]
+    """In the order in which they will be forgotten."""
 
 
 class Memory(Struct):
@@ -394,6 +403,11 @@ def _capture_messages(core: Core) -> MessageMemory:
         assemblies=core.assembly.open,
         groups=core.groups.open,
         group_cache=core.groups.cache.deadlines(now=now),
+        tallies=list(core.ballots.tallies.items()),
+        unresolved=[(name, [*held]) for name, held in core.ballots.unresolved.items()],
+        voices=core.ballots.number,
+        agreed=core.ballots.done.deadlines(now=now),
+        spoken=list(core.casting.spoken.items()),
     )
 
 
@@ -413,6 +427,14 @@ def _restore_messages(core: Core, memory: MessageMemory) -> None:
     core.assembly.open = memory.assemblies
     core.groups.open = memory.groups
     _refill(core.groups.cache, memory.group_cache, now)
+    ballots = core.ballots
+    ballots.tallies = dict(memory.tallies)
+    ballots.unresolved = {name: dict.fromkeys(held, True) for name, held in memory.unresolved}
+    ballots.number = memory.voices
+    _refill(ballots.done, memory.agreed, now)
+    ballots.recount()
+    core.casting.load(dict(memory.spoken))
+    core.agreement.recount()
 
 
 def _refill(held: TimedFilter[bytes, V], entries: list[tuple[bytes, V, float]], now: int) -> None:

@@ -403,7 +403,7 @@ def _body(kind: MessageKind) -> Struct | bytes:
             MESSAGE_ID, MessageKind.MESSAGE, 5, 0, 2, sha256(b"hello").digest(), b"hel"
         ),
         MessageKind.WHOLE_WANTED: bodies.WholeWanted(
-            MESSAGE_ID, sha256(encode(_content())).digest(), NodeAddress(B_NAME)
+            MESSAGE_ID, sha256(encode(_content())).digest(), NodeAddress(B_NAME), whole=True
         ),
         MessageKind.MOVED: bodies.Moved(B_NAME),
         MessageKind.FORWARDED: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),

@@ -82,7 +82,7 @@ RECORDS: list[Struct] = [
     bodies.Records([bodies.Record(A32, CERTIFICATE, 60)] * 32),
     bodies.Content(A16, CLAIM, ADDRESSES[0], b"payload"),
     bodies.Ballot(A16, A32, b"content"),
-    bodies.WholeWanted(A16, A32, ADDRESSES[0]),
+    bodies.WholeWanted(A16, A32, ADDRESSES[0], whole=True),
     bodies.Part(A16, MessageKind.MESSAGE, 2**24, 0, 64, A32, b"chunk"),
     bodies.Moved(A32),
     wire.Reachable(True),
