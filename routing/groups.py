@@ -48,7 +48,7 @@ KNOWN_MAX = 64
 """Names weighed in one resolution: 8 answers bring at most 128, most of them the same."""
 
 ROUNDS_MAX = 3
-"""Times that all who are silent are given up and the next nearest are asked."""
+"""Times that silent ones may be given up and the next nearest be asked."""
 
 DOUBT_NS = 5 * SECOND
 """A member that is newer than what we know of its group makes us ask again, this often at most."""
@@ -71,7 +71,8 @@ class Resolution(Struct):
 
     target: bytes
     known: list[bytes]
-    asked: list[bytes]
+    asked: dict[bytes, int]
+    """Name -> how often."""
     answered: list[bytes]
     waiting: list[Arrival]
     careful: bool = False
@@ -80,6 +81,8 @@ class Resolution(Struct):
     """Names given up."""
     keys: dict[bytes, bytes] = {}
     """Key -> the name under which it has answered."""
+    spoke: list[bytes] = []
+    """Names that have voted: they are alive, whatever became of their answers."""
 
     @property
     def nearest(self) -> list[bytes]:
@@ -148,13 +151,16 @@ class Groups:
         if group is not None:
             self.core.count("group.doubted")
             self.cache.remove(target)
+        if target not in self.open and len(self.open) >= RESOLUTIONS_MAX:
+            self.core.count("group.unresolved")
+            return None
+        if target not in self.open:
+            self._begin(target, [], careful=True)
         resolution = self.open.get(target)
         if resolution is not None:
             resolution.careful = True
-        elif len(self.open) >= RESOLUTIONS_MAX:
-            self.core.count("group.unresolved")
-        else:
-            self._begin(target, [], careful=True)
+            if voter and voter not in resolution.spoke and len(resolution.spoke) < KNOWN_MAX:
+                resolution.spoke.append(voter)
         return self.known(target)
 
     def _is_sure(self, target: bytes) -> bool:
@@ -188,7 +194,7 @@ class Groups:
         known, answered = [], []
         if core.name is not None and len(core.table):
             known, answered = core.table.group(target, count=2 * GROUP_SIZE), [core.name]
-        self.open[target] = Resolution(target, known, [], answered, waiting, careful)
+        self.open[target] = Resolution(target, known, {}, answered, waiting, careful)
         core.count("group.resolved")
         core.alarm("group", target, core.limits.find_retry_ns)
         self._ask(self.open[target])
@@ -201,7 +207,7 @@ class Groups:
             return
         for name in group:
             if name not in resolution.asked and name not in resolution.answered:
-                resolution.asked.append(name)
+                resolution.asked[name] = 1
                 self._question(resolution.target, NodeAddress(name))
         if all(name in resolution.answered for name in group):
             self._finish(resolution, group)
@@ -247,26 +253,34 @@ class Groups:
         if resolution is None:
             return
         core.count("group.unanswered")
-        alive = [n for n in resolution.known if n in resolution.answered or n in core.table]
+        shown = [*resolution.answered, *resolution.spoke]
+        alive = [name for name in resolution.known if name in shown or name in core.table]
         group = nearest(target, alive, GROUP_SIZE)
         resolution.tries += 1
-        tries = core.limits.find_tries
-        if not resolution.careful or resolution.tries >= ROUNDS_MAX * tries:
+        last = resolution.tries >= ROUNDS_MAX * core.limits.find_tries
+        if last or not resolution.careful:
             self._finish(resolution, group)
             return
         waiting, resolution.waiting = resolution.waiting, []
         for arrival in waiting:
             self._distribute(arrival, group)
-        silent = [name for name in resolution.nearest if name not in resolution.answered]
-        for name in silent:
-            if resolution.tries % tries:
-                self._question(target, NodeAddress(name), resolution.tries)
-            elif name in core.table:
-                resolution.answered.append(name)
-            else:
-                resolution.lost.append(name)
+        for name in resolution.nearest:
+            self._insist(resolution, name)
         core.alarm("group", target, core.limits.find_retry_ns)
         self._ask(resolution)
+
+    def _insist(self, resolution: Resolution, name: bytes) -> None:
+        """Ask a silent one again by another way; after three times it is dead, unless it is not."""
+        core = self.core
+        if name in resolution.answered:
+            return
+        if resolution.asked[name] < core.limits.find_tries:
+            self._question(resolution.target, NodeAddress(name), resolution.asked[name])
+            resolution.asked[name] += 1
+        elif name in core.table or name in resolution.spoke:
+            resolution.answered.append(name)
+        else:
+            resolution.lost.append(name)
 
     def _finish(self, resolution: Resolution, members: list[bytes]) -> None:
         core, target = self.core, resolution.target

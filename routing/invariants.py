@@ -95,5 +95,9 @@ def _check_bounds(core: Core) -> None:
     for flight in live:
         if flight.purpose in (Purpose.PRIMARY, Purpose.SECONDARY):
             assert core.attempts.get(flight.owner) is not None, "2: a dial of a dead attempt"
+    for shares in (core.ballots.counted, core.ballots.waiting):
+        assert shares.bytes <= shares.bytes_max, "7: too many voices are held"
+    for subject in core.ballots.tallies:
+        assert ("ballots", subject) in core.alarms, "2: a tally without a deadline"
     due = core.next_deadline()
     assert due is None or due > core.now, f"7: a deadline in the past: {due} at {core.now}"

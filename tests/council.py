@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from routing.actions import Deliver
-from routing.bodies import Ballot, Content, FindGroup, GroupIs, WholeWanted
+from routing.bodies import Ballot, Content, FindGroup, GroupIs, Reply, WholeWanted
 from routing.events import Message
-from routing.limits import Limits
+from routing.inputs import Submitted
+from routing.limits import SECOND, Limits
 from routing.messages import (
     ACKNOWLEDGE,
     Address,
@@ -21,11 +22,12 @@ from routing.messages import (
     Signed,
     encode,
 )
+from routing.messaging import token_of
 from routing.names import nearest
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
-__all__ = ["ID", "Council", "digest_of"]
+__all__ = ["ID", "Asking", "Council", "digest_of"]
 
 ID = b"the id of it all"
 
@@ -150,3 +152,37 @@ class Council:
     @property
     def group_address(self) -> GroupAddress:
         return GroupAddress(self.element)
+
+
+class Asking(Council):
+    """A node that asks the group something and wants a quorum."""
+
+    def __init__(self, *, far: bool = False, agree: bool = True, replies: int = 1) -> None:
+        super().__init__(far=far)
+        kind = MessageKind.REQUEST
+        self.said = self.stage.hear(
+            Submitted(
+                7,
+                kind,
+                GroupAddress(self.element),
+                b"?",
+                b"",
+                False,
+                9 * SECOND,
+                False,
+                replies=replies,
+                agree=agree,
+            )
+        )
+        (self.id,) = self.stage.core.messaging.pending
+
+    def reply(self, person: Person, payload: bytes = b"yes", *, failed: bool = False) -> Said:
+        body = Reply(self.id, token_of(self.id, b"?"), failed, payload)
+        here = NodeAddress(self.stage.name)
+        return self.wires[0].routed(person.seal(MessageKind.REPLY, here, body))
+
+    def replies(self, persons: list[Person], payload: bytes = b"yes") -> Said:
+        said = Said()
+        for person in persons:
+            said += self.reply(person, payload)
+        return said

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from routing.actions import Answered, Failed
-from routing.bodies import Reply
-from routing.inputs import StopRequested, Submitted
+from routing.inputs import StopRequested
 from routing.limits import SECOND
-from routing.messages import GroupAddress, MessageKind, NodeAddress
-from routing.messaging import token_of
-from tests.council import Council
+from routing.messages import GroupAddress
+from tests.council import Asking
 from tests.persons import Person
 from tests.support import Said
 
 __all__: list[str] = []
 
 STRANGER = Person(5_000)
-
-
-class Asking(Council):
-    """A node that asks the group something and wants a quorum."""
-
-    def __init__(self, *, far: bool = False, agree: bool = True, replies: int = 1) -> None:
-        super().__init__(far=far)
-        kind = MessageKind.REQUEST
-        self.said = self.stage.hear(
-            Submitted(
-                7,
-                kind,
-                GroupAddress(self.element),
-                b"?",
-                b"",
-                False,
-                9 * SECOND,
-                False,
-                replies=replies,
-                agree=agree,
-            )
-        )
-        (self.id,) = self.stage.core.messaging.pending
-
-    def reply(self, person: Person, payload: bytes = b"yes", *, failed: bool = False) -> Said:
-        body = Reply(self.id, token_of(self.id, b"?"), failed, payload)
-        here = NodeAddress(self.stage.name)
-        return self.wires[0].routed(person.seal(MessageKind.REPLY, here, body))
-
-    def replies(self, persons: list[Person], payload: bytes = b"yes") -> Said:
-        said = Said()
-        for person in persons:
-            said += self.reply(person, payload)
-        return said
 
 
 def test_fifth_equal_reply_answers_with_the_group_as_its_source() -> None:

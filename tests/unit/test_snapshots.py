@@ -24,6 +24,7 @@ from routing.messages import (
 from routing.simulation.scenarios import grow
 from routing.simulation.world import World
 from tests.asked import FRIEND, PEER, STRANGER, Asked
+from tests.council import Asking, Council
 from tests.persons import Person
 from tests.resolving import Resolving
 from tests.support import Stage
@@ -186,6 +187,37 @@ def group_being_resolved() -> Core:
     return Resolving().stage.core
 
 
+def votes_counted() -> Core:
+    c = Council()
+    c.votes(c.members[:3], c.content())
+    c.votes(c.members[2:4], c.content(chosen=bytes(16)), whole=9)
+    c.vote(c.members[0], c.content(b"other"))
+    c.votes(c.members[:5], c.content(chosen=bytes(range(16))))
+    return c.stage.core
+
+
+def votes_that_wait() -> Core:
+    c = Council(far=True)
+    c.votes(c.members[:6], c.content(), whole=9)
+    c.answer(c.members[0], *c.group)
+    return c.stage.core
+
+
+def vote_of_ours() -> Core:
+    c = Council()
+    fact = Submitted(1, MessageKind.MESSAGE, NodeAddress(bytes(32)), b"we", b"", False, 0, False)
+    fact.authority = c.authority  # type: ignore[misc]
+    c.stage.hear(fact)
+    return c.stage.core
+
+
+def quorum_of_replies() -> Core:
+    a = Asking(far=True)
+    a.replies(a.members[:3])
+    a.reply(a.members[3], b"no")
+    return a.stage.core
+
+
 def stopped() -> Core:
     stage, _ = Stage.among(FRIEND)
     stage.hear(StopRequested())
@@ -205,6 +237,10 @@ SCENES: dict[str, Callable[[], Core]] = {
         feeler_out,
         request_pending,
         group_being_resolved,
+        votes_counted,
+        votes_that_wait,
+        vote_of_ours,
+        quorum_of_replies,
         stopped,
     )
 }
