@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VOICE_COST", "Ballots", "Tally", "Voice"]
 
-VOICE_COST: Final = 1_024
+VOICE_COST: Final = 1_536
 """What a voice is charged beside its content: at most what it and a tally of its own take up."""
 
 WAITING_PART: Final = 4
