@@ -106,9 +106,8 @@ class Sending(ABC):
             authority: Act under this authority; the receiver checks the claim.
             progress: Called with (bytes arrived, bytes in all) as parts of a large payload are
                 acknowledged; never for one that goes whole.
-            id: Of a message from a group: 16 bytes, the same at every member. Without one it
-                follows from authority, destination and payload, so what a group says again within
-                20 minutes needs an id of its own.
+            id: Of a message from a group: 16 bytes, the same at every member; None follows from
+                the content, so what is said again within 20 minutes needs an id of its own.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.

@@ -107,7 +107,7 @@ def _vote(world: World, host: Host, to: bytes) -> None:
         message_id=ID,
     )
     world.tell(host, fact)
-    world.run(SECOND // 4)
+    world.run(SECOND // 20)
 
 
 def accumulation_picture() -> str:

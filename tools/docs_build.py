@@ -20,6 +20,7 @@ from routing.messages import HelloRole
 from tools import docs_pictures as pictures
 from tools import docs_tables as tables
 from tools import docs_vectors, docs_ways
+from tools.docs_accumulation import accumulation_picture
 from tools.docs_source import ROOT
 
 __all__ = ["BLOCKS", "DOCUMENTS", "VECTORS", "outdated", "refreshed"]
@@ -98,6 +99,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "two-way connect": pictures.connect_picture,
     "first two nodes": pictures.first_nodes_picture,
     "way of a message": docs_ways.message_picture,
+    "an accumulation": accumulation_picture,
 }
 """Name -> what makes the block of that name."""
 
