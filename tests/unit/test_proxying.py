@@ -284,6 +284,10 @@ MAY = {
         MessageKind.MESSAGE,
         MessageKind.REQUEST,
         MessageKind.REPLY,
+        MessageKind.PART,
+        MessageKind.BUSY,
+        MessageKind.FIND_GROUP,
+        MessageKind.WHOLE_WANTED,
     },
 }
 
