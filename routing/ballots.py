@@ -270,9 +270,7 @@ class Ballots:
     def on_tick(self, subject: bytes) -> None:
         """Alarm: something is missing; ask for it, or give the tally up."""
         core, limits = self.core, self.core.limits
-        tally = self.tallies.get(subject)
-        if tally is None:
-            return
+        tally = self.tallies[subject]
         left = tally.begun + limits.ballot_ns - core.now
         if left <= 0:
             core.count("ballot.expired")

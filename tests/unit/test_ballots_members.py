@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from routing.actions import Deliver
 from routing.bodies import Ballot, Content, FindGroup, GroupIs
 from routing.events import Proof
+from routing.groups import RESOLUTIONS_MAX
 from routing.limits import SECOND, Limits
 from routing.messages import (
     Authority,
@@ -19,6 +22,7 @@ from routing.messages import (
 from routing.names import client_name, nearest
 from tests.council import ID, Council, digest_of
 from tests.persons import Person, opened
+from tests.resolving import Resolving
 from tests.support import Said, Stage
 
 __all__: list[str] = []
@@ -109,6 +113,58 @@ def test_names_of_one_key_are_one_member() -> None:
     assert group is not None and sum(twin.name in group.members for twin in twins) == 1
 
 
+def test_votes_whose_group_is_never_found_are_forgotten() -> None:
+    c = Council(far=True)
+    c.votes(c.members, c.content())
+    for wire in c.wires:
+        if wire.person.name in c.group:
+            wire.lose()
+    c.stage.wait(61 * SECOND)
+    ballots = c.stage.core.ballots
+    assert (ballots.tallies, ballots.unresolved, ballots.waiting.bytes) == ({}, {}, 0)
+
+
+def test_groups_are_asked_for_in_turn_where_too_many_are_unknown() -> None:
+    c = Council(far=True)
+    for number in range(RESOLUTIONS_MAX + 1):
+        element = sha256(bytes((number // 256, number % 256))).digest()
+        authority = Authority(AuthorityKind.ELEMENT_GROUP, element)
+        if c.stage.core.groups.known(element) is None:
+            c.vote(c.members[0], c.content(authority=authority))
+    groups, ballots = c.stage.core.groups, c.stage.core.ballots
+    while len(groups.open) < RESOLUTIONS_MAX:
+        number += 1
+        element = sha256(bytes((number // 256, number % 256))).digest()
+        authority = Authority(AuthorityKind.ELEMENT_GROUP, element)
+        c.vote(c.members[0], c.content(authority=authority))
+    assert c.asked(c.vote(c.members[0], c.content())) == []
+    assert c.count("group.unresolved") >= 1 and c.element in ballots.unresolved
+    said = c.stage.wait(6 * SECOND)
+    assert set(c.asked(said)) == set(c.group), "asked once there is room"
+
+
+def test_message_waits_no_longer_for_members_because_votes_do() -> None:
+    r = Resolving()
+    authority = Authority(AuthorityKind.ELEMENT_GROUP, r.target)
+    content = Content(ID, authority, NodeAddress(r.stage.name), b"text")
+    ballot = Ballot(ID, digest_of(content), encode(content))
+    here = NodeAddress(r.stage.name)
+    voter = r.by_name[r.group[-1]].person
+    r.wires[1].routed(voter.seal(MessageKind.BALLOT, here, ballot, authority=authority))
+    said = r.stage.wait(3 * SECOND // 2)
+    assert r.copied(said) == set(r.group) - {r.stage.name}
+    assert r.target in r.stage.core.groups.open, "the silent are asked again for the votes"
+
+
+def test_second_answer_of_one_member_changes_nothing() -> None:
+    c = Council(far=True)
+    c.vote(c.members[0], c.content())
+    assert c.asked(c.answer(c.members[0], STRANGER.name)) == [], "it is not among the nearest"
+    known = list(c.stage.core.groups.open[c.element].known)
+    c.answer(c.members[0], *(Person(number).name for number in range(300, 310)))
+    assert c.stage.core.groups.open[c.element].known == known
+
+
 # -- a client
 
 
@@ -176,3 +232,21 @@ def test_client_whose_first_question_is_lost_asks_again() -> None:
     t.vote(t.members[0])
     said = t.stage.wait(3 * SECOND // 2)
     assert t.questions(said) == [GroupAddress(t.element)]
+
+
+def test_client_that_nobody_answers_gives_the_question_up() -> None:
+    t = Told()
+    t.vote(t.members[0])
+    t.stage.wait(14 * SECOND)
+    assert t.stage.core.counters["group.unknown"] == 1
+    t.stage.wait(60 * SECOND)
+    assert t.stage.core.ballots.tallies == {} and t.stage.core.ballots.unresolved == {}
+
+
+def test_client_without_a_proxy_counts_what_it_cannot_ask() -> None:
+    t = Told()
+    for person in t.members[:4]:
+        t.vote(person)
+    t.wire.lose()
+    t.stage.wait(10 * SECOND)
+    assert t.stage.core.counters["group.no_path"] >= 1

@@ -166,6 +166,14 @@ def test_group_of_one_agrees_with_itself() -> None:
         assert delivered.message.proof is Proof.QUORUM
 
 
+def test_founder_without_anybody_is_told_that_there_is_no_way() -> None:
+    stage = Stage.founder()
+    fact = Submitted(1, MessageKind.MESSAGE, THERE, b"I", b"", False, 0, False)
+    fact.authority = Authority(AuthorityKind.ELEMENT_GROUP, bytes(32))  # type: ignore[misc]
+    (failed,) = stage.hear(fact).of(Failed)
+    assert failed.reason.startswith("not connected")
+
+
 def test_content_we_voted_for_to_another_is_not_taken_as_ours() -> None:
     c = Council()
     say(c)
