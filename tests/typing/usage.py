@@ -54,6 +54,10 @@ async def use_node(name: routing.Name) -> bytes:
         assert_type(node.explain(name), list[str])
         await node.send(routing.NodeAddress(name), b"payload", wait=True)
         await node.send_many(routing.GroupAddress(name), [b"one", b"two"])
+        ours = routing.Authority(routing.AuthorityKind.ELEMENT_GROUP, name)
+        await node.send(routing.NodeAddress(name), b"we", authority=ours, id=bytes(16))
+        agreed: bytes = await node.request(routing.GroupAddress(name), b"ping", quorum=True)
+        print(agreed)
         reply = await node.request(routing.GroupAddress(name), b"ping", timeout=5)
         assert_type(reply, bytes)
         async for event in node.events():

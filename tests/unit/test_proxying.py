@@ -284,8 +284,6 @@ MAY = {
         MessageKind.MESSAGE,
         MessageKind.REQUEST,
         MessageKind.REPLY,
-        MessageKind.PART,
-        MessageKind.BUSY,
         MessageKind.FIND_GROUP,
         MessageKind.WHOLE_WANTED,
     },
