@@ -66,7 +66,7 @@ class Assembling:
             core.count("part.malformed")
             return
         subject = signed.key + part.id
-        taken = core.messaging.consumed.get(subject, now=core.now)
+        taken = core.messaging.consumed.get(subject)
         if taken is not None:
             core.count("part.late")
             if taken:
@@ -163,12 +163,11 @@ class Assembling:
         if sha256(body).digest() != assembly.digest:
             core.count("assembly.wrong_digest")
             self._drop(subject)
-            core.messaging.consumed.insert(subject, False, now=core.now)
+            core.messaging.consumed.admit(subject, core.now, taken=False)
             return
-        # Without the flag: what is acknowledged is the part, once the whole has been taken.
+        # What is acknowledged is the part, once the whole has been taken.
         signed = structs.replace(arrival.signed, kind=part.kind, id=part.id, flags=0, body=body)
-        core.messaging.on_routed(Arrival(signed, arrival.envelope, arrival.token))
-        if core.messaging.consumed.get(subject, now=core.now):
+        if core.messaging.on_assembled(Arrival(signed, arrival.envelope, arrival.token)):
             core.count("assembly.complete")
             self._drop(subject)
             core.delivery.acknowledge(arrival)

@@ -36,6 +36,7 @@ from routing.filling import Filling
 from routing.founding import Founding
 from routing.frames import Frames
 from routing.groups import Groups
+from routing.hops import Hops
 from routing.identity import Signer
 from routing.inputs import (
     Accepted,
@@ -66,9 +67,11 @@ from routing.parts import Parts
 from routing.peers import Peers
 from routing.probing import Probing
 from routing.proxying import Proxying
+from routing.receipts import Receipts
 from routing.relay import Relay
 from routing.snapshots import capture, digest_of, restore
 from routing.state import Detail, LinkRole, Phase, State
+from routing.suspects import Suspects
 from routing.table import RoutingTable
 
 __all__ = ["Core", "CoreConfig"]
@@ -139,9 +142,12 @@ class Core:
         self.churning = Churning(self)
         self.feelers = Feelers(self)
         self.groups = Groups(self)
+        self.hops = Hops(self)
+        self.suspects = Suspects(self)
         self.relay = Relay(self)
         self.messaging = Messaging(self)
         self.delivery = Delivery(self)
+        self.receipts = Receipts(self)
         self.parts = Parts(self)
         self.assembly = Assembling(self)
         self.casting = Casting(self)
@@ -174,8 +180,10 @@ class Core:
             "news": self.feelers.on_news,
             "request": self.messaging.on_timeout,
             "retry": self.delivery.on_retry,
+            "receipt": self.receipts.on_broken,
             "parts": self.parts.on_due,
             "assembly": self.assembly.on_expired,
+            "suspect": self.suspects.on_timeout,
             "group": self.groups.on_timeout,
             "ballots": self.ballots.on_tick,
         }
@@ -265,6 +273,7 @@ class Core:
         if self.links.pop(link.token, None) is not None:
             self._actions.append(do.Close(link.token, code, text))
             self.attempts.forget_link(link)
+            self.receipts.on_closed(link)
 
     def alarm(self, kind: str, subject: bytes, delay: int) -> None:
         """Make an alarm due `delay` nanoseconds from now, at the earliest one from now."""
@@ -381,6 +390,7 @@ class Core:
             return
         self.cause = f"lost {link.role.name.lower()} connection: {fact.code.name}"
         self.attempts.forget_link(link)
+        self.receipts.on_closed(link)
         self.tell_owner(link, fact.code)
 
     def tell_owner(self, link: Link, code: CloseCode) -> None:
@@ -447,6 +457,7 @@ class Core:
         self.delivery.on_stop()
         self.ballots.on_stop()
         self.casting.on_stop()
+        self.receipts.on_stop()
         self.stopped = True
         self.attempts.on_stop()
         self.dials.on_stop()

@@ -1,8 +1,8 @@
 """Acknowledged delivery: a routed message is sent again by another way until its consumer has it.
 
 The copies of a message differ in their route number only, so every relay passes each of them on and
-the consumer knows them for one. It does not know what a message says, and groups are none of its
-business: a message to a group has no one consumer.
+the consumer knows them for one. What answers a copy carries its route number. It does not know what
+a message says, and groups are none of its business: a message to a group has no one consumer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from routing.messages import (
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Delivery", "Underway", "smoothed"]
+__all__ = ["Delivery", "Underway"]
+
+REFUSED_LEAST = 4
+"""Copies that must be answered Unroutable before nobody has the name, with fewer first hops."""
+
+MILLISECOND = 1_000_000
 
 
 class Underway(Struct):
@@ -38,22 +43,26 @@ class Underway(Struct):
     reference: int
     destination: Address
     envelope: Envelope
-    sent_at: int
+    hops: list[bytes]
+    """The first hop of each copy, by route number; empty where there was no choice."""
+    sent: list[int]
+    """When each copy left."""
+    refused: list[int] = []
+    """Route numbers that were answered Unroutable."""
+    busy: bool = False
+    """The consumer had no room for the last copy."""
     part: int = 0
     """Of a part of a large message: the least time to wait for it; 0 for a whole message."""
 
 
 class Delivery:
-    """Messages of ours that wait for an acknowledgement, and the time that one takes."""
+    """Messages of ours that wait for an acknowledgement."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.underway: dict[bytes, Underway] = {}
         self.bytes = 0
         """Of the signed parts of `underway`."""
-        self.average = 0
-        """Of measured round trips, nanoseconds; 0 before the first."""
-        self.deviation = 0
 
     # -- as a source
 
@@ -73,42 +82,82 @@ class Delivery:
         envelope: Envelope,
         *,
         part: int = 0,
-    ) -> None:
-        """Watch over a message whose first copy is leaving; `part` as in `Underway`."""
-        core = self.core
-        self.underway[message_id] = Underway(reference, to, envelope, core.now, part)
-        self.bytes += len(envelope.signed)
-        core.alarm("retry", message_id, self.patience(0, part))
+    ) -> bool:
+        """Send the first copy of a message and watch over it; tell whether there was a way out.
 
-    def patience(self, route: int, least: int = 0) -> int:
-        """Return how long to wait for the acknowledgement of the copy of this route number.
-
-        It doubles with each copy: only the first measures, so a way that has become slower would
-        otherwise never be measured again.
+        Without one a whole message is not watched over, and a part is lost like any other copy.
+        `part` is as in `Underway`.
         """
-        limits = self.core.limits
-        usual = self.average + 4 * self.deviation if self.average else limits.acknowledge_first_ns
-        usual = max(usual, limits.acknowledge_low_ns, least)
-        return min(usual << route, max(limits.acknowledge_high_ns, least))
+        entry = Underway(reference, to, envelope, [], [], part=part)
+        launched = self._launch(message_id, entry)
+        if launched or part:
+            self.underway[message_id] = entry
+            self.bytes += len(envelope.signed)
+        else:
+            self.core.alarms.cancel(("retry", message_id))
+        return launched
+
+    def _launch(self, message_id: bytes, entry: Underway) -> bool:
+        """Send the copy in `entry.envelope` by the best way that is left."""
+        core = self.core
+        hop = self._choose(entry)
+        silences = len(entry.hops) - len(entry.refused)
+        entry.hops.append(hop)
+        entry.sent.append(core.now)
+        patience = core.hops.patience(target_of(entry.destination), silences, entry.part)
+        core.alarm("retry", message_id, patience)
+        priority = BULK if entry.part else 0
+        return core.relay.launch(entry.envelope, entry.destination, hop=hop, priority=priority)
+
+    def _choose(self, entry: Underway) -> bytes:
+        """Return the best first hop that no copy has taken yet, else the one taken longest ago."""
+        ways = self.core.relay.ways(entry.destination)
+        if not ways:
+            return b""
+        used = {hop: route for route, hop in enumerate(entry.hops)}
+        return min(ways, key=lambda name: used.get(name, -1))
 
     def on_retry(self, message_id: bytes) -> None:
         """Alarm: not acknowledged in time; the next best first hop, or the end."""
         core = self.core
         entry = self.underway[message_id]
-        route = entry.envelope.route + 1
-        if route >= ROUTES_MAX:
+        route = entry.envelope.route
+        refused = route in entry.refused
+        if not refused and not entry.busy:
+            core.hops.miss(entry.hops[route])
+            if entry.part:
+                core.parts.on_retry(message_id)
+        if route + 1 >= ROUTES_MAX or (refused and not self._may_lead_on(entry)):
+            self._give_up(message_id, entry)
+        else:
+            core.count("delivery.retry")
+            self._repeat(message_id, entry)
+
+    def _repeat(self, message_id: bytes, entry: Underway) -> None:
+        entry.envelope = structs.replace(entry.envelope, route=entry.envelope.route + 1)
+        entry.busy = False
+        # Without any way out just now the copy is lost like any other; the relay counts it.
+        self._launch(message_id, entry)
+
+    def _may_lead_on(self, entry: Underway) -> bool:
+        """Tell whether one more way may end elsewhere than those answered Unroutable."""
+        if len(entry.refused) < len(entry.hops):
+            return True
+        ways = self.core.relay.ways(entry.destination)
+        return len(entry.hops) < max(len(ways), REFUSED_LEAST)
+
+    def _give_up(self, message_id: bytes, entry: Underway) -> None:
+        core, routes = self.core, len(entry.hops)
+        if len(entry.refused) == routes:
+            core.count("delivery.unroutable")
+            reason = "unroutable: nobody has this name"
+        elif entry.busy:
             core.count("delivery.undeliverable")
-            reason = f"undeliverable: no acknowledgement after {ROUTES_MAX} routes"
-            core.messaging.fail(message_id, entry.reference, reason)
-            return
-        core.count("delivery.retry")
-        if entry.part:
-            core.parts.on_retry(message_id)
-        entry.envelope = structs.replace(entry.envelope, route=route)
-        core.alarm("retry", message_id, self.patience(route, entry.part))
-        # Without any way out just now the copy is lost like any other; `launch` counts it.
-        priority = BULK if entry.part else 0
-        core.relay.launch(entry.envelope, entry.destination, rank=route, priority=priority)
+            reason = f"busy: the destination had no room for any of {routes} copies"
+        else:
+            core.count("delivery.undeliverable")
+            reason = f"undeliverable: no acknowledgement after {routes} routes"
+        core.messaging.fail(message_id, entry.reference, reason)
 
     def on_acknowledged(self, arrival: Arrival) -> None:
         """An acknowledgement, its signature verified: believed from the destination only."""
@@ -122,29 +171,69 @@ class Delivery:
         elif not _is_consumer(entry.destination, arrival):
             core.count("acknowledged.forged")
         else:
-            took = max(1, core.now - entry.sent_at) if entry.envelope.route == 0 else 0
+            took = self._learn(entry, arrival.envelope.route)
             core.count("delivery.acknowledged")
             self.forget(body.id)
             if entry.part:
                 core.parts.on_arrived(body.id, took)
-                return
-            if took:
-                self.average, self.deviation = smoothed(self.average, self.deviation, took)
-            core.messaging.on_arrived(body.id)
+            else:
+                core.messaging.on_arrived(body.id)
+
+    def _learn(self, entry: Underway, route: int) -> int:
+        """The copy of this route number was answered: its way works. Return how long it took.
+
+        So a repeated message can be measured, too; nobody guesses which copy was answered. The
+        number is not signed: a relay that forges it makes us wait longer or repeat sooner, within
+        the bounds of any wait. 0 if there was no such copy.
+        """
+        if route >= len(entry.sent):
+            return 0
+        core = self.core
+        core.hops.praise(entry.hops[route])
+        took = max(1, core.now - entry.sent[route])
+        if not entry.part:
+            core.hops.measure(target_of(entry.destination), took)
+        return took
+
+    def on_unroutable(self, message_id: bytes, entry: Underway, arrival: Arrival) -> None:
+        """Somebody knows no further: the next copy leaves now instead of later.
+
+        Anybody may say so who has seen the id. All it brings about is that the copies that were to
+        follow follow sooner: the message fails only once the last had its time.
+        """
+        route = arrival.envelope.route
+        if route >= len(entry.hops) or route in entry.refused:
+            self.core.count("unroutable.repeated")
+            return
+        entry.refused.append(route)
+        last = entry.envelope.route
+        if route == last and last + 1 < ROUTES_MAX and self._may_lead_on(entry):
+            self.core.count("delivery.reroute")
+            self._repeat(message_id, entry)
 
     def on_busy(self, arrival: Arrival) -> None:
-        """The consumer has no room for a message, its signature verified."""
+        """The consumer has no room: it is asked again later, by the next way."""
         core = self.core
         body = decode(Busy, arrival.signed.body)
         entry = None if body is None else self.underway.get(body.id)
         if body is None:
             core.count("busy.malformed")
-        elif entry is None or not entry.part:
+        elif entry is None:
             core.count("busy.unasked")
         elif not _is_consumer(entry.destination, arrival):
             core.count("busy.forged")
-        else:
+        elif entry.part:
             core.parts.on_refused(body.id, body.wait_ms)
+        elif arrival.envelope.route != entry.envelope.route:
+            core.count("busy.late")
+        else:
+            core.count("delivery.busy")
+            self._learn(entry, arrival.envelope.route)
+            entry.busy = True
+            limits = core.limits
+            wait = core.dice.around(body.wait_ms * MILLISECOND, 25)
+            wait = min(max(wait, limits.acknowledge_low_ns), limits.acknowledge_high_ns)
+            core.alarm("retry", body.id, wait)
 
     def forget(self, message_id: bytes) -> None:
         """Whatever became of this message, no copy of it follows."""
@@ -162,28 +251,38 @@ class Delivery:
 
     def acknowledge(self, arrival: Arrival) -> None:
         """Tell the source that we have its message; a repeat is answered by another way."""
-        core, signed = self.core, arrival.signed
-        if not signed.flags & ACKNOWLEDGE:
-            return
-        body = encode(Acknowledged(signed.id))
-        rank = arrival.envelope.route
-        if not core.relay.send(MessageKind.ACKNOWLEDGED, signed.source, body, rank=rank):
+        if arrival.signed.flags & ACKNOWLEDGE:
+            body = encode(Acknowledged(arrival.signed.id))
+            self._answer(MessageKind.ACKNOWLEDGED, body, arrival)
+
+    def refuse(self, arrival: Arrival, wait_ns: int) -> None:
+        """Tell the source that its message was not taken, and when there will be room."""
+        self.core.count("consumed.busy")
+        if arrival.signed.flags & ACKNOWLEDGE:
+            wait_ms = min(-(-wait_ns // MILLISECOND), 2**32 - 1)
+            self._answer(MessageKind.BUSY, encode(Busy(arrival.signed.id, wait_ms)), arrival)
+
+    def _answer(self, kind: MessageKind, body: bytes, arrival: Arrival) -> None:
+        core, source = self.core, arrival.signed.source
+        route = arrival.envelope.route
+        sealed = structs.replace(core.relay.seal(kind, source, body), route=route)
+        ways = core.relay.ways(source)
+        hop = ways[route % len(ways)] if ways else b""
+        if not core.relay.launch(sealed, source, hop=hop):
             core.count("acknowledged.no_path")
+        link = core.links.get(arrival.token)
+        if route and link is not None and link.name in core.table and link.name != hop:
+            # The answer to an earlier copy was lost, and this neighbour lives.
+            core.relay.launch(sealed, source, hop=link.name)
 
 
-def smoothed(average: int, deviation: int, took: int) -> tuple[int, int]:
-    """Return average and deviation of round trips with one more taken in; RFC 6298's weights.
-
-    Of a repeated message nobody knows which copy was answered, so only the others count.
-    """
-    if not average:
-        return took, took // 2
-    error = took - average
-    return max(1, average + error // 8), deviation + (abs(error) - deviation) // 4
+def target_of(destination: Address) -> bytes:
+    """Return what the round trips of a destination are remembered under."""
+    return destination.key if isinstance(destination, ClientAddress) else destination.name
 
 
 def _is_consumer(destination: Address, arrival: Arrival) -> bool:
-    """Tell whether an acknowledgement comes from whom the message was for."""
+    """Tell whether an answer comes from whom the message was for."""
     source = arrival.signed.source
     if isinstance(destination, NodeAddress):
         return isinstance(source, NodeAddress) and source.name == destination.name

@@ -68,6 +68,7 @@ class Frames:
         if link is None:
             core.count("frame.dead_token")
             return
+        core.suspects.on_heard(link)
         if fact.kind not in ALLOWED[link.role]:
             hello = fact.kind is FrameKind.HELLO or link.role is LinkRole.UNKNOWN
             core.count(f"frame.not_allowed.{link.role.name.lower()}")

@@ -202,11 +202,21 @@ class Limits:
     acknowledge_low_ns: int = 200_000_000
     """The shortest wait: what a busy relay may add to any round trip."""
     acknowledge_high_ns: int = 4 * SECOND
-    """The longest wait: 8 routes then take 27 s from the first wait of 1 s, doubled each time."""
+    """The longest wait, for an acknowledgement or for a consumer that was busy."""
+    repeat_ns: int = 32 * SECOND
+    """The 8 copies of a message take no longer: a consumer may forget it after this."""
+    demoted_ns: int = 60 * SECOND
+    """A first hop that missed an acknowledgement comes behind the others for so long: silence is
+    noticed in 45 s."""
+    round_trips_max: int = 1_024
+    """Destinations whose round trips are remembered; the one longest not used is forgotten."""
     unacknowledged_max: int = 16_384
     """Messages of ours that wait for their acknowledgement; more are refused as busy."""
     unacknowledged_bytes: int = 67_108_864
     """The same in bytes of their signed parts."""
+    unconfirmed_max: int = 131_072
+    """Direct messages of ours that are not known to have arrived: more than the buffers of their
+    connections hold, so what waits is the sender; more are refused as busy."""
     # -- large payloads
     large_bytes_max: int = 16_777_216
     """Of a payload to one node or client; above `payload_bytes_max` it travels in parts."""
@@ -233,9 +243,15 @@ class Limits:
     """Before a voter is asked for the whole, or a silent member for its voice: a route there."""
     ballot_bytes: int = 16_777_216
     """Voices that wait for a quorum, and contents we have voted for, each."""
+    # -- silence of next hops
+    quiet_ns: int = 2 * SECOND
+    """A peer not heard for so long is asked whether it lives when something is passed on to it."""
+    suspect_ns: int = 1 * SECOND
+    """Without an answer in this time other ways are taken: a round trip and a busy loop."""
     # -- memory of messages
     message_filter_ns: int = 1_200 * SECOND
     message_filter_entries: int = 262_144
+    """Of hashes of what was passed on; at some 50 bytes each, an eighth for one connection."""
     consumed_entries: int = 65_536
     contacts_max: int = 1_500
     contacts_per_group: int = 4
@@ -262,11 +278,22 @@ class Limits:
         self._ordered("heartbeat_ns", "silence_ns")
         self._ordered("acknowledge_low_ns", "acknowledge_first_ns")
         self._ordered("acknowledge_first_ns", "acknowledge_high_ns")
+        self._ordered("repeat_ns", "message_filter_ns")
+        if ROUTES_MAX * self.acknowledge_high_ns > self.repeat_ns:
+            raise ConfigError(
+                f"limit repeat_ns={self.repeat_ns} must be at least {ROUTES_MAX} times "
+                f"acknowledge_high_ns={self.acknowledge_high_ns}"
+            )
         self._ordered("payload_bytes_max", "unacknowledged_bytes")
         self._ordered("find_retry_ns", "name_timeout_ns")
         self._ordered("ballot_wanted_ns", "ballot_ns")
         self._ordered("find_retry_ns", "ballot_ns")
         self._ordered("frame_bytes_max", "ballot_bytes")
+        if self.message_filter_entries < 16:
+            raise ConfigError(
+                f"limit message_filter_entries={self.message_filter_entries} must be at least 16: "
+                "connections have shares of it"
+            )
         self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
         self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")
         self._ordered("retry_name_first_ns", "retry_name_last_ns")

@@ -25,6 +25,10 @@ class Link(Struct):
     """CONSOLIDATED: the peer's name. BOOTSTRAP, FEELER: the proxy's, once it has admitted us."""
     attempt: bytes = NO_ATTEMPT
     admitted: bool = False
+    heard: int = 0
+    """When the last frame came."""
+    asked: bytes = b""
+    """The nonce of a Ping by which we ask whether the far end lives, until it is answered."""
 
     @property
     def token(self) -> Token:

@@ -17,6 +17,7 @@ from routing._filter import TimedFilter
 from routing.agreement import Opinion
 from routing.authority import is_of_group, own_fault
 from routing.bodies import Reply, Unroutable
+from routing.consumed import Consumed
 from routing.events import Message, Proof
 from routing.inputs import Submitted
 from routing.limits import QUORUM_SIZE, SECOND
@@ -27,7 +28,6 @@ from routing.messages import (
     Authority,
     ClientAddress,
     Direct,
-    FrameKind,
     GroupAddress,
     MessageKind,
     NodeAddress,
@@ -80,8 +80,10 @@ class Messaging:
         self.sent: TimedFilter[bytes, int] = TimedFilter(
             UNROUTABLE_WINDOW_NS, capacity=limits.consumed_entries, clock=None
         )
-        self.consumed: TimedFilter[bytes, bool] = TimedFilter(
-            limits.message_filter_ns, capacity=limits.consumed_entries, clock=None
+        self.consumed = Consumed(
+            limits.consumed_entries,
+            window_ns=limits.message_filter_ns,
+            repeat_ns=limits.repeat_ns,
         )
 
     # -- out
@@ -100,7 +102,9 @@ class Messaging:
             if reason:
                 self._refuse_large(fact, reason)
                 return
-        elif fact.acknowledged and core.delivery.refuses(len(fact.payload)):
+        elif fact.acknowledged and (
+            core.delivery.refuses(len(fact.payload)) or core.receipts.refuses(len(fact.payload))
+        ):
             core.count("message.busy")
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
@@ -169,7 +173,7 @@ class Messaging:
         link = None if routed else self._direct(destination)
         if link is not None:
             core.count("message.direct")
-            core.send(link, FrameKind.DIRECT, Direct(fact.kind, message_id, body), priority=1)
+            core.receipts.send(link, message_id, fact, body)
             return True
         core.count("message.routed")
         return self.post(
@@ -207,11 +211,9 @@ class Messaging:
         if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
             core.relay.deliver_own_group(envelope, destination.name)
             return True
-        if not core.relay.launch(envelope, destination):
-            return False
-        if not once:
-            core.delivery.begin(message_id, reference, destination, envelope)
-        return True
+        if once:
+            return core.relay.launch(envelope, destination)
+        return core.delivery.begin(message_id, reference, destination, envelope)
 
     def _refuse_large(self, fact: Submitted, reason: str) -> None:
         """A large message cannot be sent; who waits for a reply is told so in place of it."""
@@ -225,6 +227,9 @@ class Messaging:
         """Return the connection to the destination itself, if there is one."""
         core = self.core
         if isinstance(destination, NodeAddress):
+            if destination.name in core.suspects.names:
+                # Who does not answer over its own connection may be reached by others.
+                return None
             if destination.name in core.table:
                 return core.link_to(destination.name)
             proxy = core.bootstrapping.proxy()
@@ -253,6 +258,7 @@ class Messaging:
         if direct.kind not in DIRECT_KINDS:
             core.frames.malformed(link, "a control message as a direct one")
             return
+        core.receipts.on_direct(link, direct.id)
         self._take(
             source,
             self._own_address(link),
@@ -272,16 +278,24 @@ class Messaging:
     def on_routed(self, arrival: Arrival) -> None:
         """A routed message, verified: once for each (key, id)."""
         core, signed = self.core, arrival.signed
-        subject = signed.key + signed.id
-        if self.consumed.get(subject, now=core.now) is not None:
-            core.count("message.duplicate")
-            core.delivery.acknowledge(arrival)
+        if signed.flags & ACKNOWLEDGE or isinstance(signed.destination, GroupAddress):
+            if not self._is_first(arrival):
+                return
+        elif arrival.envelope.route:
+            # Its source sends one copy only, and relays pass that on once.
+            core.count("message.replayed")
             return
-        self.consumed.expire(now=core.now)
-        if len(self.consumed) >= core.limits.consumed_entries:
-            core.count("consumed.evicted")
-        self.consumed.insert(subject, True, now=core.now)
-        core.delivery.acknowledge(arrival)
+        self._hand_over(arrival)
+
+    def on_assembled(self, arrival: Arrival) -> bool:
+        """A message that came in parts is complete; tell whether there was room to take it."""
+        if self._enter(arrival):
+            return False
+        self._hand_over(arrival)
+        return True
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        signed = arrival.signed
         self._take(
             signed.source,
             signed.destination,
@@ -292,6 +306,30 @@ class Messaging:
             signed.body,
             authority=signed.authority,
         )
+
+    def _is_first(self, arrival: Arrival) -> bool:
+        """Enter a message and tell its source that we have it; False if it is not to be taken."""
+        core, signed = self.core, arrival.signed
+        known = signed.key + signed.id in self.consumed
+        if known or core.receipts.has(signed.key, signed.id):
+            core.count("message.duplicate")
+            core.delivery.acknowledge(arrival)
+            return False
+        wait = self._enter(arrival)
+        if wait:
+            core.delivery.refuse(arrival, wait)
+            return False
+        core.delivery.acknowledge(arrival)
+        return True
+
+    def _enter(self, arrival: Arrival) -> int:
+        """Remember a message; 0, or for how long there will be no room for it."""
+        evicted = self.consumed.evicted
+        subject = arrival.signed.key + arrival.signed.id
+        wait = self.consumed.admit(subject, self.core.now)
+        if self.consumed.evicted > evicted:
+            self.core.count("consumed.evicted")
+        return wait
 
     def _take(
         self,
@@ -336,6 +374,7 @@ class Messaging:
             return
         core.delivery.forget(reply.id)
         core.parts.forget(reply.id)
+        core.receipts.forget(reply.id)
         if pending.agree and isinstance(source, NodeAddress):
             core.agreement.on_reply(pending, source.name, key, reply)
             return
@@ -372,14 +411,17 @@ class Messaging:
         if unroutable is None:
             core.count("unroutable.malformed")
             return
+        if not isinstance(arrival.signed.source, NodeAddress):
+            core.count("unroutable.forged")
+            return
         core.count("unroutable.heard")
+        underway = core.delivery.underway.get(unroutable.id)
         pending = self.pending.get(unroutable.id)
         reference = self.sent.get(unroutable.id, now=core.now)
-        underway = core.delivery.underway.get(unroutable.id)
-        if underway is not None:
-            reference = underway.reference
         if pending is not None and not pending.arrived:
-            self.fail(unroutable.id, pending.reference, "unroutable: nobody has this name")
+            reference = pending.reference
+        if underway is not None:
+            core.delivery.on_unroutable(unroutable.id, underway, arrival)
         elif reference is not None:
             self.fail(unroutable.id, reference, "unroutable: nobody has this name")
 
@@ -404,6 +446,7 @@ class Messaging:
         self.sent.remove(message_id)
         self.core.delivery.forget(message_id)
         self.core.parts.forget(message_id)
+        self.core.receipts.forget(message_id)
         if message_id in self.pending:
             self.end(message_id)
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from routing import actions as do
 from routing.bodies import Part, Reply
-from routing.delivery import smoothed
+from routing.hops import smoothed
 from routing.inputs import Submitted
 from routing.messages import (
     ACKNOWLEDGE,
@@ -163,12 +163,12 @@ class Parts:
             flags=ACKNOWLEDGE,
             authority=outgoing.authority,
         )
-        launched = core.relay.launch(envelope, to, priority=do.BULK)
         outgoing.flying[part_id] = index
         self.whole_of[part_id] = message_id
         core.count("part.sent")
-        core.delivery.begin(part_id, outgoing.reference, to, envelope, part=outgoing.patience)
-        return launched
+        return core.delivery.begin(
+            part_id, outgoing.reference, to, envelope, part=outgoing.patience
+        )
 
     def _land(self, part_id: bytes) -> tuple[bytes, Outgoing, int]:
         message_id = self.whole_of.pop(part_id)

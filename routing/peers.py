@@ -83,6 +83,8 @@ class Peers:
         core.letting_go.on_peer_down(link.name)
         self._weigh_close_group()
         core.probing.on_peer_down(link.key)
+        core.hops.on_peer_down(link.name)
+        core.suspects.on_peer_down(link)
 
     def replace_dead(self, name: bytes) -> None:
         """A probe went unanswered: the old connection is closed REPLACED."""

@@ -50,6 +50,9 @@ class Probing:
 
     def on_pong(self, link: Link, pong: Ping) -> None:
         """Answered: the old connection lives, the request is refused."""
+        core = self.core
+        if core.suspects.on_pong(link, pong.nonce) or core.receipts.on_pong(link, pong.nonce):
+            return
         probe = self.probes.get(link.key)
         if probe is None or probe.nonce != pong.nonce or probe.name != link.name:
             self.core.count("pong.unasked")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from routing._filter import MessageFilter
 from routing.actions import BULK
 from routing.authority import claim_fault
 from routing.bodies import Unroutable
@@ -34,6 +33,7 @@ from routing.messages import (
     signed_text,
 )
 from routing.names import client_name, network_name
+from routing.repeats import Repeats
 from routing.state import JOINER_KINDS, LinkRole
 
 if TYPE_CHECKING:
@@ -69,11 +69,8 @@ class Relay:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.seen = MessageFilter(
-            core.limits.message_filter_ns,
-            capacity=core.limits.message_filter_entries,
-            clock=None,
-        )
+        limits = core.limits
+        self.seen = Repeats(limits.message_filter_ns, limits.message_filter_entries)
 
     # -- as a source
 
@@ -123,10 +120,12 @@ class Relay:
         via: Link | None = None,
         hop: bytes = b"",
         rank: int = 0,
+        route: int = 0,
         leave_out: bytes = b"",
     ) -> bool:
         """Seal and launch a message; tell whether there was a way out."""
         envelope = self.seal(kind, destination, body, via=via, leave_out=leave_out)
+        envelope = Envelope(0, route, envelope.signed, envelope.signature)
         return self.launch(envelope, destination, via=via, hop=hop, rank=rank)
 
     def launch(
@@ -157,16 +156,21 @@ class Relay:
         if hop and hop in core.table:
             self._pass_on(core.link_to(hop), envelope, priority)
             return True
-        link = self._resolve(destination) if rank == 0 else None
+        link = self._near(destination) if rank == 0 else None
         if link is None:
-            target = _target(destination)
-            ways = core.table.group(target, ROUTES_MAX, including_self=False)
+            ways = core.hops.ways(_target(destination))
             if not ways:
                 core.count("send.no_path")
                 return False
             link = core.link_to(ways[rank % len(ways)])
         self._pass_on(link, envelope, priority)
         return True
+
+    def ways(self, destination: Address) -> list[bytes]:
+        """Return the first hops of a message of ours, best first; none if there is no choice."""
+        if self.way_out(None) is not None or self._near(destination) is not None:
+            return []
+        return self.core.hops.ways(_target(destination))
 
     def answer(self, envelope: Envelope, reply_to: Address, *, route: int) -> None:
         """Send an answer of ours; a repeat takes another route number, or relays would drop it."""
@@ -179,7 +183,7 @@ class Relay:
         table = self.core.table
         if teller and teller in table:
             return teller
-        ways = table.group(target, 1, including_self=False)
+        ways = self.core.hops.ways(target)
         return ways[0] if ways else b""
 
     def way_out(self, via: Link | None) -> Link | None:
@@ -198,14 +202,18 @@ class Relay:
         """A ROUTED frame: malformed closes, seen before is counted, else it goes on or is ours."""
         core = self.core
         opened = open_envelope(body)
-        if opened is None or opened[0].route >= ROUTES_MAX:
+        if opened is None:
             core.frames.malformed(link, "envelope")
             return
         envelope, signed = opened
+        if envelope.route >= ROUTES_MAX or envelope.hops > HOPS_MAX:
+            core.count("envelope.route" if envelope.route >= ROUTES_MAX else "envelope.hops")
+            core.frames.malformed(link, "route or hop number")
+            return
         if not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
             return
-        if not self._is_new(envelope):
+        if not self._is_new(link, envelope):
             core.count("routed.duplicate")
             return
         if link.role in (LinkRole.BOOTSTRAP, LinkRole.FEELER):
@@ -234,7 +242,7 @@ class Relay:
         own = signed.source == own_address and signed.key == link.key
         return own and signed.kind in kinds
 
-    def _is_new(self, envelope: Envelope) -> bool:
+    def _is_new(self, link: Link, envelope: Envelope) -> bool:
         core = self.core
         digest = blake2b(
             envelope.signature + envelope.signed,
@@ -242,7 +250,7 @@ class Relay:
             key=core.filter_secret,
             salt=bytes((envelope.route,)),
         ).digest()
-        return self.seen.insert(digest, now=core.now)
+        return self.seen.insert(digest, link.token, core.now)
 
     def _for_hanger(self, link: Link, signed: Signed, envelope: Envelope) -> None:
         """We hang on the sender: only what is addressed to our key is for us."""
@@ -262,7 +270,7 @@ class Relay:
         if onward is not None:
             if envelope.hops + 1 >= HOPS_MAX:
                 core.count("routed.hops")
-                self._unroutable(signed)
+                self._unroutable(signed, envelope.route)
                 return
             self._pass_on(
                 onward,
@@ -273,7 +281,7 @@ class Relay:
         elif isinstance(destination, GroupAddress):
             self._consume_for_group(Arrival(signed, envelope, link.token), destination.name)
         else:
-            self._unroutable(signed)
+            self._unroutable(signed, envelope.route)
 
     def deliver_own_group(self, envelope: Envelope, target: bytes) -> None:
         """A group message of ours for which we are the nearest member ourselves."""
@@ -299,6 +307,7 @@ class Relay:
 
     def _pass_on(self, link: Link, envelope: Envelope, priority: int = 0) -> None:
         self.core.send(link, FrameKind.ROUTED, envelope, priority)
+        self.core.suspects.on_use(link)
 
     def _is_ours(self, destination: Address) -> bool:
         core = self.core
@@ -310,28 +319,29 @@ class Relay:
             case GroupAddress():
                 return False
 
-    def _resolve(self, destination: Address, exclude: tuple[bytes, ...] = ()) -> Link | None:
+    def _near(self, destination: Address) -> Link | None:
+        """Return the connection of who can be reached through us alone, if it is open."""
+        core = self.core
+        if isinstance(destination, ViaAddress) and destination.hop == core.name:
+            held = destination.name in core.table
+            return core.link_to(destination.name) if held else None
+        if isinstance(destination, ClientAddress) and destination.proxy == core.name:
+            return self._hanger(destination.key)
+        return None
+
+    def _resolve(self, destination: Address, exclude: tuple[bytes, ...]) -> Link | None:
         """Return the connection a message goes out on next, None if nobody known is nearer."""
         core, table = self.core, self.core.table
-        match destination:
-            case NodeAddress():
-                target = destination.name
-            case GroupAddress():
-                target = destination.name
-            case ViaAddress():
-                # The hop first, even if we hold the name ourselves: of two processes with one
-                # identity only the hop knows the one that asked.
-                if destination.hop == core.name:
-                    held = destination.name in table
-                    return core.link_to(destination.name) if held else None
-                target = destination.hop
-            case ClientAddress():
-                if destination.proxy == core.name:
-                    return self._hanger(destination.key)
-                target = destination.proxy
+        target = _target(destination)
+        if target == core.name:
+            return self._near(destination)
         hop = table.next_hop(target, exclude)
         if hop is None and isinstance(destination, ViaAddress) and destination.name in table:
             hop = destination.name
+        elif hop is not None and hop != target:
+            silent = core.suspects.names
+            if hop in silent:
+                hop = table.next_hop(target, (*exclude, *silent)) or hop
         return None if hop is None else core.link_to(hop)
 
     def _hanger(self, key: bytes) -> Link | None:
@@ -343,12 +353,13 @@ class Relay:
         name = core.table.name_of_key(key)
         return None if name is None else core.link_to(name)
 
-    def _unroutable(self, signed: Signed) -> None:
+    def _unroutable(self, signed: Signed, route: int) -> None:
         core = self.core
         core.count("routed.unroutable")
         if signed.kind is MessageKind.UNROUTABLE or core.name is None:
             return
-        self.send(MessageKind.UNROUTABLE, signed.source, encode(Unroutable(signed.id)))
+        body = encode(Unroutable(signed.id))
+        self.send(MessageKind.UNROUTABLE, signed.source, body, rank=route, route=route)
 
     # -- consuming
 

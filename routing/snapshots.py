@@ -7,6 +7,7 @@ taken between steps.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +25,7 @@ from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.filling import Walk
 from routing.groups import Group, Resolution
+from routing.hops import RoundTrip
 from routing.links import Link
 from routing.membership import Find
 from routing.messages import Certificate, decode, encode
@@ -31,6 +33,14 @@ from routing.messaging import Pending
 from routing.naming import Cast
 from routing.parts import Outgoing
 from routing.probing import Probe
+from routing.recall import (
+    DirectMemory,
+    SeenMemory,
+    capture_direct,
+    capture_seen,
+    restore_direct,
+    restore_seen,
+)
 from routing.responding import Given
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable
@@ -133,15 +143,18 @@ class NetworkMemory(Struct):
 class MessageMemory(Struct):
     """The application's messages and the filters against repeats."""
 
-    seen: list[tuple[bytes, float]]
+    seen: SeenMemory
     pending: dict[bytes, Pending]
     sent: list[tuple[bytes, int, float]]
-    consumed: list[tuple[bytes, bool, float]]
+    consumed: list[tuple[bytes, int, bool]]
     underway: dict[bytes, Underway]
-    round_trip: tuple[int, int]
-    """(average, deviation)."""
     parts: dict[bytes, Outgoing]
     assemblies: dict[bytes, Assembly]
+    direct: DirectMemory
+    suspects: list[bytes]
+    missed_hops: list[tuple[bytes, int]]
+    round_trip: RoundTrip
+    round_trips: list[tuple[bytes, RoundTrip]]
     groups: dict[bytes, Resolution]
     group_cache: list[tuple[bytes, Group, float]]
     tallies: list[tuple[bytes, Tally]]
@@ -393,14 +406,18 @@ def _restore_table_keeping(core: Core, memory: NetworkMemory) -> None:
 def _capture_messages(core: Core) -> MessageMemory:
     messaging, now = core.messaging, core.now
     return MessageMemory(
-        seen=core.relay.seen.deadlines(now=now),
+        seen=capture_seen(core.relay.seen.common, core.relay.seen.lanes, now),
         pending=messaging.pending,
         sent=messaging.sent.deadlines(now=now),
-        consumed=messaging.consumed.deadlines(now=now),
+        consumed=messaging.consumed.export(),
         underway=core.delivery.underway,
-        round_trip=(core.delivery.average, core.delivery.deviation),
         parts=core.parts.open,
         assemblies=core.assembly.open,
+        direct=capture_direct(core),
+        suspects=core.suspects.names,
+        missed_hops=list(core.hops.missed.items()),
+        round_trip=core.hops.usual,
+        round_trips=list(core.hops.trips.items()),
         groups=core.groups.open,
         group_cache=core.groups.cache.deadlines(now=now),
         tallies=list(core.ballots.tallies.items()),
@@ -414,17 +431,22 @@ def _capture_messages(core: Core) -> MessageMemory:
 def _restore_messages(core: Core, memory: MessageMemory) -> None:
     messaging, now = core.messaging, core.now
     core.relay.seen.clear()
-    for message_id, at in memory.seen:
-        core.relay.seen.insert(message_id, now=now, ttl=at - now)
+    restore_seen(core.relay.seen.common, memory.seen, now)
+    for token, lane in memory.seen.lanes:
+        restore_seen(core.relay.seen.lane(token), lane, now)
     messaging.pending = memory.pending
     _refill(messaging.sent, memory.sent, now)
-    _refill(messaging.consumed, memory.consumed, now)
+    messaging.consumed.load(memory.consumed)
     delivery = core.delivery
     delivery.underway = memory.underway
     delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
-    delivery.average, delivery.deviation = memory.round_trip
     core.parts.load(memory.parts)
     core.assembly.open = memory.assemblies
+    restore_direct(core, memory.direct)
+    core.suspects.names = memory.suspects
+    core.hops.missed = OrderedDict(memory.missed_hops)
+    core.hops.usual = memory.round_trip
+    core.hops.trips = OrderedDict(memory.round_trips)
     core.groups.open = memory.groups
     _refill(core.groups.cache, memory.group_cache, now)
     ballots = core.ballots

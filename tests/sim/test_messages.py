@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pytest
-
 from routing.actions import Answered
 from routing.inputs import Submitted
 from routing.limits import SECOND
 from routing.messages import (
     Address,
-    Envelope,
-    FrameKind,
     GroupAddress,
     MessageKind,
     NodeAddress,
-    Signed,
-    decode,
 )
 from routing.names import nearest
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_whole
-from routing.simulation.links import End, Weather
 from routing.simulation.scenarios import grow, make_world
 from routing.simulation.world import World
 from routing.state import Detail
@@ -158,53 +151,3 @@ def test_message_to_nobody_fails_and_is_not_dropped_silently() -> None:
     world.run(30 * SECOND)
     (failed,) = world.hosts[0].answers
     assert "unroutable" in str(failed) or "timed out" in str(failed)
-
-
-def test_every_message_arrives_once_though_a_tenth_of_the_routed_frames_is_lost() -> None:
-    world = formed(30)
-    world.links.weather = Weather(loss=0.1)
-    hosts = world.hosts
-    for number in range(200):
-        one, other = world.random.sample(hosts, 2)
-        submit(world, one, NodeAddress(name_of(other)), bytes((number,)), signed=True)
-        world.run(SECOND // 20)
-    world.run(60 * SECOND)
-    heard = sorted(message.payload[0] for host in hosts for message in host.messages)
-    assert heard == list(range(200))
-    assert world.counters()["delivery.retry"] > 20, "the weather was fair: nothing was shown"
-    assert all(not host.core.delivery.underway for host in hosts)
-
-
-def test_copy_lost_behind_the_first_hop_is_made_good_by_another_first_hop(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world = formed(40)
-    hosts = world.hosts
-    source, target = next(
-        (one, other)
-        for one in hosts
-        for other in hosts
-        if one is not other and name_of(other) not in one.core.table
-    )
-    lost: list[str] = []
-    left: list[tuple[str, int]] = []
-    usual = world.links.send
-
-    def send(end: End, kind: FrameKind, body: bytes) -> None:
-        envelope = decode(Envelope, body) if kind is FrameKind.ROUTED else None
-        signed = None if envelope is None else decode(Signed, envelope.signed)
-        if envelope is not None and signed is not None and signed.body == b"once":
-            if envelope.hops == 0:
-                left.append((end.far.host.key.hex(), envelope.route))
-            elif envelope.route == 0:
-                lost.append(end.far.host.key.hex())
-                return
-        usual(end, kind, body)
-
-    monkeypatch.setattr(world.links, "send", send)
-    submit(world, source, NodeAddress(name_of(target)), b"once")
-    world.run(10 * SECOND)
-    assert len(lost) == 1 and [route for _, route in left] == [0, 1]
-    assert left[0][0] != left[1][0], "the retry took the same first hop"
-    assert [message.payload for message in target.messages] == [b"once"]
-    assert not source.core.delivery.underway

@@ -397,7 +397,7 @@ def test_complete_message_that_is_not_taken_keeps_its_room_and_its_last_part_is_
     for part in GOOD[:19]:
         at.send(part)
     with monkeypatch.context() as patch:
-        patch.setattr(at.stage.core.messaging, "on_routed", lambda arrival: None)
+        patch.setattr(at.stage.core.messaging, "on_assembled", lambda arrival: False)
         assert at.send(GOOD[19]) == "busy"
     assert at.delivered == []
     assert at.send(GOOD[19]) == "acknowledged"

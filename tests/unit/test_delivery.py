@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from routing.actions import Deliver, Failed
-from routing.bodies import Acknowledged, Reply, Unroutable
+from routing.bodies import Acknowledged, Busy, Reply, Unroutable
 from routing.core import Core, CoreConfig
 from routing.inputs import StopRequested, Submitted
 from routing.limits import ROUTES_MAX, SECOND, Limits
@@ -15,9 +15,11 @@ from routing.messages import (
     Address,
     ClientAddress,
     Envelope,
+    FrameKind,
     GroupAddress,
     MessageKind,
     NodeAddress,
+    Ping,
     Signed,
     encode,
 )
@@ -58,9 +60,23 @@ def copies(said: Said, wire: Wire, kind: MessageKind = MESSAGE) -> list[Envelope
     return said.envelopes(wire, kind)
 
 
-def acknowledge(wire: Wire, message_id: bytes, person: Person = FAR) -> Said:
+def acknowledge(wire: Wire, message_id: bytes, person: Person = FAR, *, route: int = 0) -> Said:
     here = NodeAddress(wire.stage.name)
-    return wire.routed(person.seal(ACKNOWLEDGED, here, Acknowledged(message_id)))
+    return wire.routed(person.seal(ACKNOWLEDGED, here, Acknowledged(message_id), route=route))
+
+
+def refuse(wire: Wire, message_id: bytes, *, route: int, person: Person = TWO) -> Said:
+    """Let somebody say that this copy of a message ended with him."""
+    here = NodeAddress(wire.stage.name)
+    told = Unroutable(message_id)
+    return wire.routed(person.seal(MessageKind.UNROUTABLE, here, told, route=route))
+
+
+def busy(
+    wire: Wire, message_id: bytes, *, route: int = 0, wait_ms: int = 2_000, person: Person = FAR
+) -> Said:
+    here, told = NodeAddress(wire.stage.name), Busy(message_id, wait_ms)
+    return wire.routed(person.seal(MessageKind.BUSY, here, told, route=route))
 
 
 def sent_id(envelope: Envelope) -> bytes:
@@ -102,6 +118,192 @@ def test_message_that_no_route_gets_acknowledged_fails_once_with_its_reason(
     assert sorted(each.route for each in seen) == list(range(ROUTES_MAX))
     assert failed == [Failed(7, "undeliverable: no acknowledgement after 8 routes")]
     assert stage.core.messaging.pending == {} and stage.core.delivery.bytes == 0
+
+
+def test_unroutable_copy_is_followed_by_the_next_at_once_and_by_another_hop() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    said = refuse(best, sent_id(first), route=0)
+    assert copies(said, other) == [structs.replace(first, route=1)]
+    assert copies(said, best) == [] and said.of(Failed) == []
+    assert stage.core.counters["delivery.reroute"] == 1
+
+
+@pytest.mark.parametrize("kind", [MESSAGE, REQUEST, REPLY])
+def test_name_that_nobody_has_fails_long_before_the_last_wait(kind: MessageKind) -> None:
+    stage, (best, _) = pair()
+    (first,) = copies(submit(stage, kind), best, kind)
+    for route in range(4):
+        assert refuse(best, sent_id(first), route=route).of(Failed) == []
+    failed = [Failed(7, "unroutable: nobody has this name")]
+    assert stage.wait(4 * SECOND).of(Failed) == failed
+    assert stage.core.messaging.pending == {} and stage.core.delivery.underway == {}
+
+
+def test_message_that_was_unroutable_everywhere_may_still_be_acknowledged() -> None:
+    stage, (best, _) = pair()
+    (first,) = copies(submit(stage), best)
+    for route in range(4):
+        refuse(best, sent_id(first), route=route)
+    acknowledge(best, sent_id(first), route=2)
+    assert stage.wait(30 * SECOND).of(Failed) == []
+
+
+def test_unroutable_told_again_brings_about_nothing() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    refuse(best, sent_id(first), route=0)
+    for route in (0, 5):
+        said = refuse(best, sent_id(first), route=route, person=ONE)
+        assert copies(said, best) == copies(said, other) == []
+    assert stage.core.counters["unroutable.repeated"] == 2
+
+
+def test_one_route_without_an_answer_leaves_hope_for_all_eight() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    stage.wait(SECOND)
+    seen: list[Envelope] = []
+    for route in range(1, ROUTES_MAX):
+        said = refuse(best, sent_id(first), route=route)
+        seen += copies(said, best) + copies(said, other)
+    failed = stage.wait(4 * SECOND).of(Failed)
+    assert [each.route for each in seen] == list(range(2, ROUTES_MAX))
+    assert failed == [Failed(7, "undeliverable: no acknowledgement after 8 routes")]
+
+
+def test_unroutable_of_a_client_is_not_believed() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    told = Unroutable(sent_id(first))
+    client = TWO.seal(MessageKind.UNROUTABLE, NodeAddress(stage.name), told, proxy=ONE.name)
+    assert copies(best.routed(client), other) == []
+    assert stage.core.counters["unroutable.forged"] == 1
+
+
+def test_hop_that_misses_an_acknowledgement_comes_last_for_a_minute() -> None:
+    stage, (best, other) = pair()
+    assert len(copies(submit(stage), best)) == 1
+    acknowledge(best, sent_id(copies(stage.wait(SECOND), other)[0]), route=1)
+    assert stage.core.counters["hop.demoted"] == 1
+    assert len(copies(submit(stage, acknowledged=False), other)) == 1
+    stage.wait(60 * SECOND)
+    for wire in (best, other):
+        wire.say(FrameKind.PONG, Ping(bytes(8)))
+    assert len(copies(submit(stage, acknowledged=False), best)) == 1
+
+
+def test_demoted_hop_is_restored_by_an_acknowledgement_through_it() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    stage.wait(SECOND)
+    acknowledge(other, sent_id(first), route=0)
+    assert stage.core.counters["hop.restored"] == 1
+    assert len(copies(submit(stage, acknowledged=False), best)) == 1
+
+
+def test_demoted_hop_is_forgotten_with_its_connection() -> None:
+    stage, (best, _) = pair()
+    submit(stage)
+    stage.wait(SECOND)
+    assert list(stage.core.hops.missed) == [best.person.name]
+    best.lose()
+    assert stage.core.hops.missed == {}
+
+
+def test_repeated_message_is_measured_by_the_copy_that_was_answered() -> None:
+    stage, (best, _) = pair()
+    (first,) = copies(submit(stage), best)
+    stage.wait(SECOND + SECOND // 4)
+    acknowledge(best, sent_id(first), route=1)
+    assert stage.core.hops.usual.average == SECOND // 4
+
+
+def test_each_destination_has_round_trips_of_its_own() -> None:
+    stage, (best, _) = pair()
+    for person, took in ((FAR, 4), (Person(51), 400)):
+        said = submit(stage, to=NodeAddress(person.name))
+        (first,) = [each for wire in stage.open.values() for each in copies(said, wire)]
+        stage.wait(took * SECOND // 1_000)
+        acknowledge(best, sent_id(first), person)
+    hops = stage.core.hops
+    assert hops.patience(FAR.name, 0) == stage.core.limits.acknowledge_low_ns
+    assert hops.patience(Person(51).name, 0) == SECOND * 1_200 // 1_000
+    assert hops.patience(Person(52).name, 0) < SECOND, "all together, until it has its own"
+
+
+def test_round_trips_of_no_more_than_so_many_destinations_are_remembered() -> None:
+    stage, _ = pair(Limits.recommended().but(round_trips_max=2))
+    for number in range(51, 56):
+        stage.core.hops.measure(Person(number).name, SECOND)
+    assert list(stage.core.hops.trips) == [Person(54).name, Person(55).name]
+
+
+def test_busy_destination_is_asked_again_when_it_said_and_by_the_next_route() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    assert busy(best, sent_id(first), wait_ms=2_000) == []
+    assert copies(stage.wait(SECOND * 3 // 2 - 1), other) == []
+    assert copies(stage.wait(SECOND + 1), other) == [structs.replace(first, route=1)]
+    assert stage.core.counters["delivery.busy"] == 1
+    assert best.person.name not in stage.core.hops.missed, "it did its part"
+
+
+def test_destination_that_stays_busy_fails_as_busy() -> None:
+    stage, (best, _) = pair()
+    (first,) = copies(submit(stage), best)
+    failed: list[Failed] = []
+    for route in range(ROUTES_MAX):
+        assert failed == []
+        busy(best, sent_id(first), route=route, wait_ms=2**32 - 1)
+        failed += stage.wait(4 * SECOND).of(Failed)
+    assert failed == [Failed(7, "busy: the destination had no room for any of 8 copies")]
+
+
+def test_busy_is_believed_from_the_destination_about_the_last_copy_only() -> None:
+    stage, (best, other) = pair()
+    (first,) = copies(submit(stage), best)
+    busy(best, sent_id(first), person=TWO)
+    busy(best, bytes(16))
+    busy(best, sent_id(first), route=1)
+    best.routed(FAR.seal(MessageKind.BUSY, NodeAddress(stage.name), b"rubbish"))
+    counters = stage.core.counters
+    assert [counters[f"busy.{why}"] for why in ("forged", "unasked", "late", "malformed")] == [
+        1
+    ] * 4
+    assert len(copies(stage.wait(SECOND), other)) == 1
+
+
+def test_source_without_room_at_the_consumer_is_told_busy() -> None:
+    stage, (best, _) = pair(Limits.recommended().but(consumed_entries=2))
+    said = Said()
+    for number in range(3):
+        sealed = FAR.seal(
+            MESSAGE,
+            NodeAddress(stage.name),
+            b"text",
+            message_id=bytes((number,)) * 16,
+            flags=ACKNOWLEDGE,
+        )
+        said = best.routed(sealed)
+        stage.wait(SECOND)
+    assert said.of(Deliver) == []
+    assert said.messages(best, MessageKind.BUSY, Busy) == [Busy(b"\x02" * 16, 30_000)]
+    said = best.routed(TWO.seal(MESSAGE, NodeAddress(stage.name), b"text", flags=ACKNOWLEDGE))
+    assert len(said.of(Deliver)) == 1, "a smaller source has its place"
+    assert stage.core.counters["consumed.busy"] == stage.core.counters["consumed.evicted"] == 1
+
+
+def test_answer_to_a_repeat_also_goes_back_the_way_the_repeat_came() -> None:
+    stage, wires = Stage.among(*(Person(number) for number in range(1, 5)))
+    last = nearest(FAR.name, [wire.person.name for wire in wires], 4)[3]
+    (way,) = [wire for wire in wires if wire.person.name == last]
+    sealed = FAR.seal(MESSAGE, NodeAddress(stage.name), b"text", flags=ACKNOWLEDGE)
+    assert copies(way.routed(sealed), way, ACKNOWLEDGED) == []
+    said = way.routed(structs.replace(sealed, route=1))
+    sent = [each for wire in wires for each in copies(said, wire, ACKNOWLEDGED)]
+    assert len(sent) == 2 and sent[0] == sent[1], "signed once"
+    assert copies(said, way, ACKNOWLEDGED) == [sent[0]] and sent[0].route == 1
 
 
 def test_acknowledgement_of_another_is_not_believed() -> None:
@@ -160,13 +362,32 @@ def test_message_sent_at_most_once_is_not_sent_again() -> None:
     assert copies(stage.wait(30 * SECOND), other) == []
 
 
+def test_copy_of_a_message_sent_at_most_once_is_not_believed_under_another_route() -> None:
+    stage, (best, other) = pair()
+    sealed = FAR.seal(MESSAGE, NodeAddress(stage.name), b"text")
+    assert len(best.routed(sealed).of(Deliver)) == 1
+    assert best.routed(sealed).of(Deliver) == []
+    assert other.routed(structs.replace(sealed, route=1)).of(Deliver) == []
+    assert stage.core.counters["message.replayed"] == 1
+    assert len(stage.core.messaging.consumed) == 0
+
+
+def test_message_to_a_group_is_delivered_once_however_often_it_comes() -> None:
+    stage, (best, other) = pair()
+    sealed = FAR.seal(MESSAGE, GroupAddress(stage.name), b"text")
+    assert len(best.say(FrameKind.GROUP_COPY, sealed).of(Deliver)) == 1
+    assert other.say(FrameKind.GROUP_COPY, sealed).of(Deliver) == []
+    assert other.routed(structs.replace(sealed, route=3)).of(Deliver) == []
+    assert stage.core.counters["message.duplicate"] == 2
+
+
 def test_patience_follows_the_measured_round_trips() -> None:
     stage, (best, other) = pair()
     for _ in range(12):
         (first,) = copies(submit(stage), best)
         stage.wait(SECOND // 2)
         acknowledge(best, sent_id(first))
-    assert SECOND // 2 <= stage.core.delivery.patience(0) < SECOND * 6 // 10
+    assert SECOND // 2 <= stage.core.hops.patience(FAR.name, 0) < SECOND * 6 // 10
     submit(stage)
     assert len(copies(stage.wait(SECOND * 6 // 10), other)) == 1
 
@@ -217,7 +438,11 @@ def test_what_is_under_way_survives_a_snapshot() -> None:
     core = Core(
         CoreConfig(signer=config.signer, secret=config.secret, tag=config.tag, limits=config.limits)
     )
+    stage.core.hops.measure(FAR.name, SECOND)
+    stage.core.hops.miss(best.person.name)
+    stage.core._actions.clear()
     core.restore(stage.core.snapshot())
+    assert core.hops.missed == stage.core.hops.missed and core.hops.trips == stage.core.hops.trips
     assert core.delivery.underway[sent_id(first)].envelope == first
     assert core.delivery.bytes == len(first.signed)
     assert core.digest() == stage.core.digest()

@@ -46,11 +46,21 @@ def submit(
     seconds: int = 5,
     signed: bool = False,
     token: bytes = b"",
+    acknowledged: bool = True,
 ) -> Said:
     timeout = seconds * SECOND
     return stage.hear(
         Submitted(
-            reference, kind, destination, payload, reply_to, failed, timeout, signed, token=token
+            reference,
+            kind,
+            destination,
+            payload,
+            reply_to,
+            failed,
+            timeout,
+            signed,
+            acknowledged,
+            token=token,
         )
     )
 
@@ -135,7 +145,8 @@ def test_control_message_in_a_direct_frame_closes() -> None:
 
 def test_direct_messages_have_a_lower_priority_than_control() -> None:
     stage, _, _ = pair()
-    (send,) = submit(stage, NodeAddress(ONE.name)).of(Send)
+    send, ping = submit(stage, NodeAddress(ONE.name)).of(Send)
+    assert ping.priority == send.priority, "it asks about what went before"
     assert send.priority > 0
 
 
@@ -189,6 +200,7 @@ def reply(
     failed: bool = False,
     payload: bytes = b"answer",
     token: bytes = b"",
+    acknowledged: bool = True,
 ) -> Said:
     body = Reply(asked, token or token_of(asked, b"text"), failed, payload)
     return wire.routed(person.seal(REPLY, NodeAddress(wire.stage.name), body))
@@ -258,10 +270,21 @@ def test_message_that_ended_nowhere_fails_unroutable(kind: MessageKind) -> None:
     stage, one, two = pair()
     said = submit(stage, NodeAddress(FAR.name), kind)
     wire = way(stage, one, two, said=said)
-    told = Unroutable(routed(said, wire, kind).id)
+    told, here = Unroutable(routed(said, wire, kind).id), NodeAddress(stage.name)
+    for route in range(4):
+        said = wire.routed(TWO.seal(MessageKind.UNROUTABLE, here, told, route=route))
+        assert said.of(Failed) == [], "another way may end elsewhere"
+    (failed,) = stage.wait(4 * SECOND).of(Failed)
+    assert failed == Failed(7, "unroutable: nobody has this name")
+
+
+def test_message_sent_once_that_ended_nowhere_fails_at_once() -> None:
+    stage, one, two = pair()
+    said = submit(stage, NodeAddress(FAR.name), acknowledged=False)
+    wire = way(stage, one, two, said=said)
+    told = Unroutable(routed(said, wire, MESSAGE).id)
     said = wire.routed(TWO.seal(MessageKind.UNROUTABLE, NodeAddress(stage.name), told))
-    assert [each.reason.partition(":")[0] for each in said.of(Failed)] == ["unroutable"]
-    assert said.of(Failed)[0].reference == 7
+    assert said.of(Failed) == [Failed(7, "unroutable: nobody has this name")]
 
 
 def test_unroutable_about_what_we_never_sent_is_ignored() -> None:
@@ -277,8 +300,12 @@ def test_message_is_told_unroutable_once() -> None:
     wire = way(stage, one, two, said=said)
     told = Unroutable(routed(said, wire, MESSAGE).id)
     here = NodeAddress(stage.name)
-    wire.routed(TWO.seal(MessageKind.UNROUTABLE, here, told))
-    assert wire.routed(TWO.seal(MessageKind.UNROUTABLE, here, told)).of(Failed) == []
+    failed: list[Failed] = []
+    for route in (0, 1, 2, 3, 3, 0):
+        failed += wire.routed(TWO.seal(MessageKind.UNROUTABLE, here, told, route=route)).of(Failed)
+    failed += stage.wait(30 * SECOND).of(Failed)
+    failed += wire.routed(TWO.seal(MessageKind.UNROUTABLE, here, told)).of(Failed)
+    assert len(failed) == 1
 
 
 # -- groups

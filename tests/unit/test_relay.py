@@ -9,7 +9,7 @@ from routing.actions import Deliver, Send
 from routing.bodies import FindGroup, GroupIs, Unroutable
 from routing.errors import CloseCode
 from routing.events import Proof
-from routing.limits import SECOND
+from routing.limits import SECOND, Limits
 from routing.messages import (
     Address,
     ClientAddress,
@@ -100,12 +100,13 @@ def test_other_content_under_the_same_id_is_passed_on() -> None:
 
 @pytest.mark.parametrize("route", range(10))
 def test_route_numbers_above_seven_close(route: int) -> None:
-    _, (one, two, _) = among()
+    stage, (one, two, _) = among()
     said = one.routed(ONE.seal(MESSAGE, NodeAddress(TWO.name), b"text", route=route))
     if route < 8:
         assert len(carried(said, two)) == 1 and one.open
     else:
         assert said.closed(one) is CloseCode.BAD_FRAME and carried(said, two) == []
+        assert stage.core.counters["envelope.route"] == 1
 
 
 def test_message_beyond_32_hops_ends_and_its_source_is_told() -> None:
@@ -117,6 +118,30 @@ def test_message_beyond_32_hops_ends_and_its_source_is_told() -> None:
     assert carried(said, two) == []
     told = said.messages(one, MessageKind.UNROUTABLE, Unroutable)
     assert told == [Unroutable(opened(Signed, beyond.signed).id)]
+
+
+@pytest.mark.parametrize("hops", [32, 33, 255])
+def test_hop_number_that_no_relay_gives_closes(hops: int) -> None:
+    stage, (one, two, _) = among()
+    said = one.routed(ONE.seal(MESSAGE, NodeAddress(TWO.name), b"text", hops=hops))
+    assert carried(said, two) == []
+    if hops == 32:
+        assert one.open and stage.core.counters["routed.hops"] == 1
+    else:
+        assert said.closed(one) is CloseCode.BAD_FRAME
+        assert stage.core.counters["envelope.hops"] == 1
+
+
+def test_flood_over_one_connection_leaves_what_others_brought_remembered() -> None:
+    stage, (one, two, three) = Stage.among(
+        ONE, TWO, THREE, limits=Limits.recommended().but(message_filter_entries=256)
+    )
+    honest = ONE.seal(MESSAGE, NodeAddress(TWO.name), b"text")
+    assert len(carried(one.routed(honest), two)) == 1
+    for _ in range(300):
+        three.routed(THREE.seal(MESSAGE, NodeAddress(TWO.name), b"flood"))
+    assert carried(one.routed(honest), two) == []
+    assert stage.core.relay.seen.held(three.token) <= 256 // 8
 
 
 @pytest.mark.parametrize("body", [b"", b"rubbish", b"\x94\x00\x00\xc4\x00\xc4\x00"])
