@@ -46,6 +46,7 @@ from routing.events import (
     RoundOutcome,
     StateChanged,
     Terminated,
+    Undelivered,
 )
 from routing.identity import Identity
 from routing.limits import Limits
@@ -126,6 +127,7 @@ __all__ = [
     "TimedFilter",
     "TokenTable",
     "TokenTableFull",
+    "Undelivered",
     "Unroutable",
     "UsageError",
     "__version__",

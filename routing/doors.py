@@ -52,7 +52,7 @@ class Door(Sending):
         self.config = config
         self._counters: Counter[str] = Counter()
         self._watch = Watch()
-        self._outbox = Outbox(self._counters)
+        self._outbox = Outbox(self._counters, self._watch.tell)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._inbox = Inbox(
             config.limits.inbox_bytes,
@@ -240,6 +240,7 @@ class Door(Sending):
         counts.update(self._counters)
         counts.update(host.stats() if host is not None else {})
         counts["inbox.bytes"] = self._inbox.queued
+        counts["filter.window_s"] = core.relay.seen.span(core.now) // SECOND
         counts["requests.waiting"] = len(self._outbox)
         counts["log.suppressed"] = self._talk.suppressed if self._talk is not None else 0
         return dict(sorted(counts.items()))

@@ -31,6 +31,7 @@ __all__ = [
     "RoundOutcome",
     "StateChanged",
     "Terminated",
+    "Undelivered",
 ]
 
 
@@ -202,6 +203,15 @@ class ListenerFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A message that was on its way has come to nothing, or may have: nobody acknowledged it."""
+
+    number: int
+    """What `send` returned."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EventsLost:
     """This consumer was too slow: so many of the oldest events were replaced by this one."""
 
@@ -243,5 +253,6 @@ Event = (
     | Renamed
     | DescriptorsShort
     | ListenerFailed
+    | Undelivered
     | EventsLost
 )

@@ -21,6 +21,7 @@ from routing.errors import (
     Unroutable,
     UsageError,
 )
+from routing.events import Event, Undelivered
 from routing.limits import NAME_BYTES, Limits
 from routing.messages import (
     Address,
@@ -84,10 +85,12 @@ class Outbox:
         "_latest",
         "_refused",
         "_sending",
+        "_tell",
     )
 
-    def __init__(self, counters: Counter[str]) -> None:
+    def __init__(self, counters: Counter[str], tell: Callable[[Event], None]) -> None:
         self._counters = counters
+        self._tell = tell
         self._expected: dict[int, Expected] = {}
         self._carried: dict[int, Carried] = {}
         self._latest = 0
@@ -173,6 +176,7 @@ class Outbox:
         else:
             self._counters["undeliverable"] += 1
             log.info("a message could not be delivered: %s", reason)
+            self._tell(Undelivered(reference, reason))
 
     def close(self) -> None:
         """Fail whatever still waits."""

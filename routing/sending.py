@@ -87,10 +87,11 @@ class Sending(ABC):
         authority: Authority | None = None,
         progress: OnProgress | None = None,
         id: bytes | None = None,
-    ) -> None:
-        """Send a message; returns when it is on its way, which says nothing about its arrival.
+    ) -> int:
+        """Send a message and return its number when it is on its way: it may still be lost.
 
-        Waits while the connection it takes has too much queued already. A payload above
+        The event `Undelivered` bears the number of one that nobody has acknowledged. This waits
+        while the connection it takes has too much queued. A payload above
         `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
         and this returns when all of it has arrived; cancelled, it sends no further part.
 
@@ -113,8 +114,7 @@ class Sending(ABC):
             NotConnected: we are not connected and `wait` is False, or we have stopped.
             RoutingError: too many messages wait to be acknowledged; or a large payload did not
                 arrive: RequestTimedOut, Unroutable, or no room for it at the destination.
-            UsageError: a wrong destination, payload, delivery, authority or id, or an authority
-                that is not ours: we are not the client or node, or not in the group.
+            UsageError: a wrong argument, or an authority that is not ours.
         """
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
@@ -122,8 +122,7 @@ class Sending(ABC):
         chosen = checked_id(id, claim)
         once = _is_once(delivery)
         if self._is_large(body):
-            await self._carry(destination, body, claim, wait, progress)
-            return
+            return await self._carry(destination, body, claim, wait, progress)
         await self._ready(destination, wait)
         with self._outbox.sending() as reference:
             self._submit(
@@ -136,6 +135,7 @@ class Sending(ABC):
                 authority=claim,
                 message_id=chosen,
             )
+        return reference
 
     async def send_many(
         self, dst: Address, payloads: Iterable[bytes], *, delivery: Delivery = "exactly_once"
@@ -301,7 +301,7 @@ class Sending(ABC):
         claim: Authority | None,
         wait: bool,
         progress: OnProgress | None,
-    ) -> None:
+    ) -> int:
         """Send a large message and wait until all of it has arrived."""
         await self._ready(dst, wait)
         await self._place()
@@ -310,6 +310,7 @@ class Sending(ABC):
         try:
             self._submit(reference, MessageKind.MESSAGE, dst, body, authority=claim)
             await through
+            return reference
         finally:
             self._outbox.forget(reference)
             self._withdraw(reference)

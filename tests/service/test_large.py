@@ -236,7 +236,7 @@ def test_stop_fails_what_is_under_way_and_what_waits(run: Run) -> None:
     async def body() -> None:
         async with network(2) as (one, two):
             begun = asyncio.Event()
-            sends: list[asyncio.Task[None] | asyncio.Task[bytes]] = [
+            sends: list[asyncio.Task[int] | asyncio.Task[bytes]] = [
                 asyncio.create_task(one.send(address(two), BODY, progress=lambda *_: begun.set()))
                 for _ in range(LARGE_AT_ONCE + 3)
             ]

@@ -17,6 +17,7 @@ from routing.errors import (
     Unroutable,
     UsageError,
 )
+from routing.events import Event, Undelivered
 from routing.limits import Limits
 from routing.messages import ClientAddress, GroupAddress, NodeAddress
 from routing.outbox import GroupReply, Outbox, checked_destination, checked_payload, failure
@@ -49,7 +50,7 @@ def answer(reference: int, payload: bytes) -> Answered:
 
 def test_reply_reaches_whoever_waits_for_it() -> None:
     async def body() -> None:
-        outbox = Outbox(Counter())
+        outbox = Outbox(Counter(), list[Event]().append)
         came: list[GroupReply] = []
         first, second = outbox.expect(1, []), outbox.expect(2, came)
         outbox.answered(answer(second[0], b"two"))
@@ -67,12 +68,14 @@ def test_reply_reaches_whoever_waits_for_it() -> None:
 def test_late_reply_and_late_failure_are_counted() -> None:
     async def body() -> None:
         counters: Counter[str] = Counter()
-        outbox = Outbox(counters)
+        told = list[Event]()
+        outbox = Outbox(counters, told.append)
         reference, _ = outbox.expect(1, [])
         outbox.forget(reference)
         outbox.answered(answer(reference, b""))
         outbox.failed(reference, "unroutable")
         assert counters == {"reply.late": 1, "undeliverable": 1}
+        assert told == [Undelivered(reference, "unroutable")]
         assert len(outbox) == 0
 
     asyncio.run(body())
@@ -80,7 +83,7 @@ def test_late_reply_and_late_failure_are_counted() -> None:
 
 def test_close_fails_who_waits_and_who_comes_later() -> None:
     async def body() -> None:
-        outbox = Outbox(Counter())
+        outbox = Outbox(Counter(), list[Event]().append)
         _, reply = outbox.expect(1, [])
         outbox.close()
         with pytest.raises(NotConnected):
@@ -92,11 +95,20 @@ def test_close_fails_who_waits_and_who_comes_later() -> None:
 
 
 def test_refusal_of_a_message_is_raised_where_it_is_sent() -> None:
-    outbox = Outbox(Counter())
+    outbox = Outbox(Counter(), list[Event]().append)
     with pytest.raises(NotConnected), outbox.sending() as reference:
         outbox.failed(reference, "not connected")
     with outbox.sending():
         pass
+
+
+def test_message_that_comes_to_nothing_later_is_an_event() -> None:
+    told = list[Event]()
+    outbox = Outbox(Counter(), told.append)
+    with outbox.sending() as reference:
+        pass
+    outbox.failed(reference, "undeliverable: no acknowledgement after 8 routes")
+    assert told == [Undelivered(reference, "undeliverable: no acknowledgement after 8 routes")]
 
 
 @pytest.mark.parametrize(
