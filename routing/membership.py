@@ -155,6 +155,7 @@ class Membership:
             body,
             via=via,
             hop=hop,
+            route=find.tries - 1 if via is not None else 0,
             leave_out=core.name,
         )
         core.alarm("find", find.target, core.limits.find_retry_ns)

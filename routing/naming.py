@@ -17,7 +17,7 @@ from routing import events as told
 from routing._filter import TimedFilter
 from routing.bodies import NameVote, RequestName
 from routing.certificates import certified_name, has_majority, is_valid
-from routing.limits import SECOND
+from routing.limits import ROUTES_MAX, SECOND
 from routing.links import Arrival, Link
 from routing.messages import (
     Address,
@@ -130,7 +130,8 @@ class Naming:
             return
         self.tries += 1
         body = encode(RequestName(ClientAddress(via.name, core.key), held, self.proposed))
-        core.relay.send(MessageKind.REQUEST_NAME, GroupAddress(core.client_name), body, via=via)
+        to, route = GroupAddress(core.client_name), (self.tries - 1) % ROUTES_MAX
+        core.relay.send(MessageKind.REQUEST_NAME, to, body, via=via, route=route)
         core.count("name.asked")
         if self.asking:
             core.alarm("name", b"", core.limits.name_retry_ns)

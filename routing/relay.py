@@ -266,7 +266,9 @@ class Relay:
         if self._is_ours(destination):
             self.consume(Arrival(signed, envelope, link.token))
             return
-        onward = self._resolve(destination, exclude=_left_out(signed))
+        # Who hangs on us has no other way out: his repeats leave by other ways from here.
+        rank = envelope.route if link.role in HANGERS else 0
+        onward = self._resolve(destination, _left_out(signed), rank)
         if onward is not None:
             if envelope.hops + 1 >= HOPS_MAX:
                 core.count("routed.hops")
@@ -329,8 +331,13 @@ class Relay:
             return self._hanger(destination.key)
         return None
 
-    def _resolve(self, destination: Address, exclude: tuple[bytes, ...]) -> Link | None:
-        """Return the connection a message goes out on next, None if nobody known is nearer."""
+    def _resolve(
+        self, destination: Address, exclude: tuple[bytes, ...], rank: int = 0
+    ) -> Link | None:
+        """Return the connection a message goes out on next, None if nobody known is nearer.
+
+        `rank` is 0 for the nearest entry, 1 for the next nearest, and so on in turn.
+        """
         core, table = self.core, self.core.table
         target = _target(destination)
         if target == core.name:
@@ -340,7 +347,10 @@ class Relay:
             hop = destination.name
         elif hop is not None and hop != target:
             silent = core.suspects.names
-            if hop in silent:
+            if rank:
+                ways = table.next_hops(target, (*exclude, *silent))[:ROUTES_MAX] or [hop]
+                hop = ways[rank % len(ways)]
+            elif hop in silent:
                 hop = table.next_hop(target, (*exclude, *silent)) or hop
         return None if hop is None else core.link_to(hop)
 

@@ -9,7 +9,7 @@ from routing.actions import Deliver, Send
 from routing.bodies import FindGroup, GroupIs, Unroutable
 from routing.errors import CloseCode
 from routing.events import Proof
-from routing.limits import SECOND, Limits
+from routing.limits import ROUTES_MAX, SECOND, Limits
 from routing.messages import (
     Address,
     ClientAddress,
@@ -23,7 +23,7 @@ from routing.messages import (
     Signed,
     ViaAddress,
 )
-from routing.names import nearest
+from routing.names import closer, nearest
 from routing.state import LinkRole
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
@@ -32,6 +32,7 @@ __all__: list[str] = []
 
 ONE, TWO, THREE = Person(1), Person(2), Person(3)
 FAR = Person(50)
+ONE_MORE = Person(60)
 MESSAGE = MessageKind.MESSAGE
 
 
@@ -230,6 +231,23 @@ def test_client_address_of_a_joiner_that_has_become_a_peer_still_reaches_it() ->
     peer = stage.befriend(FAR)
     envelope = ONE.seal(MESSAGE, ClientAddress(stage.name, FAR.key), b"text")
     assert len(carried(one.routed(envelope), peer)) == 1
+
+
+def test_repeats_of_one_that_hangs_on_us_leave_by_different_ways() -> None:
+    persons = [Person(number) for number in range(1, 9)]
+    stage, wires = Stage.among(*persons)
+    nearer = [p for p in persons if closer(FAR.name, p.name, stage.name)]
+    assert len(nearer) >= 2, "the persons are chosen so that there is more than one way"
+    client = stage.accept(ONE_MORE)
+    client.hello(HelloRole.CLIENT)
+    ways = nearest(FAR.name, [person.name for person in nearer], len(nearer))
+    for route in range(ROUTES_MAX):
+        envelope = ONE_MORE.seal(
+            MESSAGE, NodeAddress(FAR.name), b"text", proxy=stage.name, message_id=b"i" * 16
+        )
+        said = client.routed(structs.replace(envelope, route=route))
+        taken = [wire.person.name for wire in wires if carried(said, wire)]
+        assert taken == [ways[route % len(ways)]]
 
 
 def test_client_address_of_nobody_is_answered_unroutable() -> None:
