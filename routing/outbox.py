@@ -208,7 +208,7 @@ def failure(reason: str) -> RoutingError:
         case "no quorum":
             return NoQuorum(text.strip() or reason)
         case "handler failed":
-            return HandlerFailed(f"the handler at the far end raised {text.strip() or 'an error'}")
+            return HandlerFailed(f"the far end could not answer: {text.strip() or 'unknown'}")
     return RoutingError(reason)
 
 
