@@ -9,11 +9,24 @@ from typing import Final
 
 from routing.config import Config
 from routing.errors import RoutingError
-from routing.events import Message
+from routing.events import EventsLost, Message, Undelivered
 from routing.limits import Limits
 from routing.messages import GroupAddress, NodeAddress
 from routing.node import Client, Node
-from routing.orders import Answer, Ask, Collect, Letter, Look, Order, Post, Report, Start, Stop
+from routing.orders import (
+    Answer,
+    Ask,
+    Collect,
+    Letter,
+    Look,
+    Order,
+    Post,
+    Pour,
+    Report,
+    Start,
+    Stop,
+    Tally,
+)
 from routing.state import Direction, Phase
 
 __all__ = ["Actor", "open_sockets", "other_tasks"]
@@ -46,6 +59,12 @@ class Actor:
     def __init__(self) -> None:
         self.door: Node | Client | None = None
         self._arrived: list[str] = []
+        self._pouring: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._unsent = 0
+        self._numbers: dict[int, str] = {}
+        """Of messages poured: what the package calls it -> what we do."""
+        self._failed: list[str] = []
 
     async def obey(self, order: Order) -> Answer:
         """Do as told and say what came of it; what the package refuses is an answer, too."""
@@ -59,12 +78,20 @@ class Actor:
                     return await self._post(letters)
                 case Ask(letters=letters, timeout_s=timeout):
                     return await self._ask(letters, timeout)
+                case Pour(letters=letters, seconds=seconds):
+                    self._begin_pouring(letters, seconds)
+                    return Answer()
+                case Tally():
+                    failed, self._failed = self._failed, []
+                    waiting = self._door().stats()["messages.waiting"]
+                    return Answer(ids=failed, waiting=self._unsent + waiting)
                 case Collect():
                     arrived, self._arrived = self._arrived, []
                     return Answer(ids=arrived)
                 case Stop(drain_s=drain):
                     report = self._report()
                     await self._door().stop(drain)
+                    await self.rest()
                     return Answer(report=report)
         except RoutingError as error:
             return Answer(error=str(error))
@@ -121,6 +148,37 @@ class Actor:
             tasks = [group.create_task(ask(letter)) for letter in letters]
         replied = [task.result() for task in tasks]
         return Answer(error=failed, ids=[id for id in replied if id is not None])
+
+    def _begin_pouring(self, letters: list[Letter], seconds: float) -> None:
+        self._unsent = len(letters)
+        self._watching = asyncio.create_task(self._watch(self._door()))
+        self._pouring = asyncio.create_task(self._pour(letters, seconds))
+
+    async def _pour(self, letters: list[Letter], seconds: float) -> None:
+        door, loop = self._door(), asyncio.get_running_loop()
+        began = loop.time()
+        for number, letter in enumerate(letters):
+            await asyncio.sleep(began + seconds * number / len(letters) - loop.time())
+            try:
+                self._numbers[await door.send(_address(letter), letter.id.encode())] = letter.id
+            except RoutingError:
+                self._failed.append(letter.id)
+            self._unsent -= 1
+
+    async def _watch(self, door: Node | Client) -> None:
+        """Note what is reported as failed; a report that was overrun is as good as none."""
+        async for event in door.events():
+            if isinstance(event, Undelivered):
+                self._failed.append(self._numbers.get(event.number, f"number {event.number}"))
+            elif isinstance(event, EventsLost):
+                self._failed.append(f"{event.count} events")
+
+    async def rest(self) -> None:
+        """Send and watch no more; the node has stopped, or is not to be heard of again."""
+        for task in (self._pouring, self._watching):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def _door(self) -> Node | Client:
         assert self.door is not None, "Start comes first"

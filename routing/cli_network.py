@@ -23,11 +23,19 @@ __all__ = ["network"]
 NODES_MAX = 1_000
 """More on one machine measures the machine, not the network."""
 
+MESSAGES_MAX = 100_000
+"""The orders to send them are lines of text."""
+
 
 @click.command()
 @click.option("--nodes", type=click.IntRange(1, NODES_MAX), default=12, show_default=True)
 @click.option("--clients", type=click.IntRange(0, NODES_MAX), default=0, show_default=True)
 @click.option("--kill", type=click.IntRange(0), default=0, show_default=True, help="How many.")
+@click.option(
+    "--messages",
+    type=click.IntRange(0, MESSAGES_MAX),
+    help="Sent while nodes are killed; 10,000 by 40 nodes unless given.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws contacts and victims.")
 @click.option(
     "--timeout",
@@ -42,6 +50,7 @@ def network(
     nodes: int,
     clients: int,
     kill: int,
+    messages: int | None,
     seed: int,
     timeout: float,
     processes: bool,
@@ -49,7 +58,8 @@ def network(
 ) -> int:
     """Start a network on loopback sockets, use it, kill some of it, watch it heal.
 
-    Exit code 0 if it was whole each time, every message arrived once and nothing was left open.
+    Exit code 0 if it was whole each time, every message arrived once, or, of those sent while nodes
+    were killed, was reported to its sender, and nothing was left open.
     """
     if kill >= nodes and kill:
         raise ConfigError(f"--kill {kill} must be less than --nodes {nodes}")
@@ -61,6 +71,7 @@ def network(
             nodes=nodes,
             clients=clients,
             kill=kill,
+            messages=messages,
             seed=seed,
             timeout=timeout,
             processes=processes,

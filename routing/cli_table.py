@@ -93,6 +93,7 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
     if summary.killed:
         lines += [
+            f"killing    {_fates(summary.during_kills or {})}",
             f"healed     {_seconds(summary.healed_s)} after {summary.killed} were killed",
             f"rejoined   {_seconds(summary.rejoined_s)}: {summary.rejoined or 0} nodes",
         ]
@@ -100,6 +101,10 @@ def summary_lines(summary: Summary) -> list[str]:
     lines += [f"trouble    {line}" for line in summary.trouble]
     lines.append("ok" if summary.ok else "NOT OK")
     return lines
+
+
+def _fates(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items())
 
 
 def _seconds(value: float | None) -> str:

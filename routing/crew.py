@@ -60,11 +60,13 @@ class Local:
 
     async def kill(self) -> None:
         """Cut every connection; the kernel tells the peers, as it would for a dead process."""
+        await self._actor.rest()
         if self._actor.door is not None:
             await self._actor.door.abandon()
 
     async def end(self) -> None:
         """See `Hired`."""
+        await self._actor.rest()
         if self._actor.door is not None:
             await self._actor.door.stop(drain=0.0)
 

@@ -241,6 +241,7 @@ class Door(Sending):
         counts.update(host.stats() if host is not None else {})
         counts["inbox.bytes"] = self._inbox.queued
         counts["filter.window_s"] = core.relay.seen.span(core.now) // SECOND
+        counts["messages.waiting"] = len(core.delivery.underway) + len(core.receipts.handed)
         counts["requests.waiting"] = len(self._outbox)
         counts["log.suppressed"] = self._talk.suppressed if self._talk is not None else 0
         return dict(sorted(counts.items()))

@@ -18,8 +18,8 @@ from routing.actor import open_sockets, other_tasks
 from routing.crew import Child, Local, Member
 from routing.errors import RoutingError
 from routing.limits import GROUP_SIZE, NAME_BYTES
-from routing.mail import Mail
-from routing.orders import Answer, Ask, Collect, Letter, Post, Start
+from routing.mail import Mail, Stream
+from routing.orders import Answer, Ask, Collect, Letter, Post, Pour, Start, Tally
 from routing.wholeness import pairs_of, why_not_whole
 
 __all__ = ["Experiment", "Plan", "Summary"]
@@ -33,6 +33,18 @@ CONTACTS: Final = 3
 GROUPS: Final = 4
 """Messages to groups that the first nodes send, one each."""
 
+MESSAGES: Final = 10_000
+"""Sent during the kills unless the plan says otherwise, by 40 nodes or more; fewer send fewer, as
+there are fewer pairs of them."""
+
+PAIRS: Final = 40 * 40
+
+STREAM_PER_S: Final = 500
+"""At this pace; all nodes of a run share the machine, and may share one process."""
+
+SETTLE_S: Final = 60.0
+"""After the last message has left: the 8 copies of one take half of that."""
+
 NETWORK: Final = "network command"
 
 
@@ -43,6 +55,8 @@ class Plan:
     nodes: int
     clients: int
     kill: int
+    messages: int | None = None
+    """To be sent during the kills; None: some for each node."""
     seed: int
     timeout: float
     processes: bool
@@ -64,6 +78,8 @@ class Summary:
     failed: dict[str, int] = field(default_factory=dict)
     sent: int = 0
     delivered: int = 0
+    during_kills: dict[str, int] | None = None
+    """Messages by their fate; None if nobody was killed."""
     killed: int = 0
     healed_s: float | None = None
     rejoined: int | None = None
@@ -89,6 +105,7 @@ class Summary:
             },
             "messages": {"sent": self.sent, "delivered": self.delivered},
             "killed": self.killed,
+            "during_kills": self.during_kills,
             "healed_s": self.healed_s,
             "rejoined": self.rejoined,
             "rejoined_s": self.rejoined_s,
@@ -146,11 +163,13 @@ class Experiment:
         await self._talk()
         if plan.kill == 0:
             return True
+        stream = await self._begin_stream()
+        victims = await self._kill(stream)
         began = time.monotonic()
-        victims = await self._kill()
         summary.healed_s = await self._until_whole("healing", began)
         if summary.healed_s is None:
             return False
+        await self._end_stream(stream)
         began = time.monotonic()
         await self._rejoin(victims)
         summary.rejoined_s = await self._until_whole("rejoining", began)
@@ -232,15 +251,59 @@ class Experiment:
             answer = await member.order(Collect())
             mail.arrived(member.index, answer.ids)
 
-    async def _kill(self) -> list[Member]:
-        """Kill the first node and others that the seed draws."""
+    async def _begin_stream(self) -> Stream:
+        """Have every node begin to write to others, for as long as the killing takes."""
+        nodes = self._nodes()
+        count = self.plan.messages
+        if count is None:
+            count = min(MESSAGES, MESSAGES * len(nodes) ** 2 // PAIRS)
+        names = {member.index: bytes.fromhex(member.report.name) for member in nodes}
+        stream = Stream(names, count if len(nodes) > 1 else 0, self._random)
+        seconds = stream.total / STREAM_PER_S
+        await self._in_parallel(
+            member.order(Pour(stream.letters[member.index], seconds)) for member in nodes
+        )
+        return stream
+
+    async def _kill(self, stream: Stream) -> list[Member]:
+        """Kill the first node and others that the seed draws, one after the other."""
         nodes = self._nodes()
         drawn = self._random.sample(nodes[1:], self.plan.kill - 1)
         victims = [nodes[0], *sorted(drawn, key=lambda member: member.index)]
+        pause = stream.total / STREAM_PER_S / (len(victims) + 1)
         for member in victims:
+            await asyncio.sleep(pause)
+            await self._hear_of(stream, member)
             await member.kill()
+            stream.killed(member.index)
             self._summary.killed += 1
+            self._show(self._members, f"killing, {member.title}")
         return victims
+
+    async def _hear_of(self, stream: Stream, member: Member) -> int:
+        """Note what has arrived at a node and what it was told; return how many it waits for."""
+        stream.arrived(member.index, (await member.order(Collect())).ids)
+        told = await member.order(Tally())
+        stream.reported(told.ids)
+        return told.waiting
+
+    async def _end_stream(self, stream: Stream) -> None:
+        """Wait until every message has arrived or was reported, and say what became of them."""
+        deadline = time.monotonic() + min(self.plan.timeout, SETTLE_S)
+        while True:
+            waiting = [await self._hear_of(stream, member) for member in self._nodes()]
+            await self._look(f"settling, {sum(waiting)} messages are under way")
+            if not any(waiting) or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+        # What was acknowledged a moment ago is on its way to its handler.
+        for member in self._nodes():
+            await self._hear_of(stream, member)
+        self._summary.during_kills = stream.count()
+        if any(waiting):
+            self._summary.trouble.append(f"{sum(waiting)} messages are still under way")
+        if stream.trouble():
+            self._summary.trouble.append(stream.trouble())
 
     async def _rejoin(self, victims: list[Member]) -> None:
         """Start them anew, the first half with their identity file, the others fresh."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from random import Random
 
 from routing.limits import GROUP_SIZE
 from routing.names import nearest
 from routing.orders import Letter
 
-__all__ = ["Mail"]
+__all__ = ["Mail", "Stream"]
 
 
 class Mail:
@@ -85,3 +86,82 @@ class Mail:
     ) -> Letter:
         self._expected.update((id, receiver) for receiver in receivers)
         return Letter(id, name.hex(), group)
+
+
+class Stream:
+    """Messages from node to node while some of them are killed: what became of each.
+
+    Every one is to be delivered once or reported to its sender. What a node had acknowledged and
+    took with it when it was killed is counted apart, and so is what a killed node had sent.
+
+    Args:
+        names: Index -> name of the nodes that send and receive.
+        count: How many messages.
+        random: Draws senders and receivers.
+    """
+
+    def __init__(self, names: Mapping[int, bytes], count: int, random: Random) -> None:
+        self.letters: dict[int, list[Letter]] = {index: [] for index in names}
+        self._way: dict[str, tuple[int, int]] = {}
+        self._arrived: Counter[tuple[str, int]] = Counter()
+        self._reported: set[str] = set()
+        self._dead: set[int] = set()
+        for number in range(count):
+            sender, receiver = random.sample(sorted(names), 2)
+            letter = Letter(f"stream-{number}", names[receiver].hex(), False)
+            self.letters[sender].append(letter)
+            self._way[letter.id] = sender, receiver
+
+    @property
+    def total(self) -> int:
+        """All messages."""
+        return len(self._way)
+
+    def arrived(self, receiver: int, ids: Iterable[str]) -> None:
+        """Letters have arrived at a node; those that are not ours are passed over."""
+        self._arrived.update((id, receiver) for id in ids if id in self._way)
+
+    def reported(self, ids: Iterable[str]) -> None:
+        """Senders were told that these have failed."""
+        self._reported.update(ids)
+
+    def killed(self, index: int) -> None:
+        """A node is no more."""
+        self._dead.add(index)
+
+    def count(self) -> dict[str, int]:
+        """Return how many of the messages of living senders ended how, and the others' number."""
+        counts = Counter(
+            dict.fromkeys(
+                ("sent", "delivered", "failed", "twice", "lost", "died_with", "orphaned"), 0
+            )
+        )
+        for id, (sender, receiver) in self._way.items():
+            if sender in self._dead:
+                counts["orphaned"] += 1
+            else:
+                counts["sent"] += 1
+                counts[self._fate(id, receiver)] += 1
+        return dict(counts)
+
+    def _fate(self, id: str, receiver: int) -> str:
+        times = self._arrived[id, receiver]
+        if times:
+            return "delivered" if times == 1 else "twice"
+        if id in self._reported:
+            return "failed"
+        return "died_with" if receiver in self._dead else "lost"
+
+    def trouble(self) -> str:
+        """Return a line on what went wrong, empty if nothing did."""
+        living = {id: way for id, way in self._way.items() if way[0] not in self._dead}
+        bad = [(id, self._fate(id, to)) for id, (_, to) in living.items()]
+        wrong = [f"{id} {fate}" for id, fate in bad if fate in ("twice", "lost")]
+        astray = [id for id, at in self._arrived if self._way[id][1] != at]
+        unknown = sorted(self._reported - set(self._way))
+        if not wrong and not astray and not unknown:
+            return ""
+        return (
+            f"{len(wrong)} messages lost or twice {wrong[:3]}, {len(astray)} astray {astray[:3]}, "
+            f"{len(unknown)} reports of what nobody sent {unknown[:3]}"
+        )

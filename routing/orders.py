@@ -19,9 +19,11 @@ __all__ = [
     "Look",
     "Order",
     "Post",
+    "Pour",
     "Report",
     "Start",
     "Stop",
+    "Tally",
     "read_answer",
     "read_order",
     "write_line",
@@ -69,6 +71,17 @@ class Ask(Struct, frozen=True, tag="ask"):
     timeout_s: float
 
 
+class Pour(Struct, frozen=True, tag="pour"):
+    """Begin to send messages, evenly over so many seconds; the answer does not wait for that."""
+
+    letters: list[Letter]
+    seconds: float
+
+
+class Tally(Struct, frozen=True, tag="tally"):
+    """Say which messages were reported as failed since the last time, and how many are open."""
+
+
 class Collect(Struct, frozen=True, tag="collect"):
     """Hand over the ids of the messages and requests that have arrived since the last time."""
 
@@ -79,7 +92,7 @@ class Stop(Struct, frozen=True, tag="stop"):
     drain_s: float
 
 
-Order = Start | Look | Post | Ask | Collect | Stop
+Order = Start | Look | Post | Ask | Pour | Tally | Collect | Stop
 
 
 class Report(Struct, frozen=True):
@@ -107,6 +120,8 @@ class Answer(Struct, frozen=True):
     """One line, empty if all went well."""
     report: Report | None = None
     ids: list[str] = field(default_factory=list)
+    waiting: int = 0
+    """For `Tally`: messages not sent yet, or neither acknowledged nor reported as failed."""
     leaked_sockets: int = 0
     leaked_tasks: int = 0
 

@@ -33,12 +33,15 @@ FIELDS = [
     "attempts",
     "messages",
     "killed",
+    "during_kills",
     "healed_s",
     "rejoined",
     "rejoined_s",
     "leaked_sockets",
     "leaked_tasks",
 ]
+
+FATES = ["sent", "delivered", "failed", "twice", "lost", "died_with", "orphaned"]
 
 
 def finished(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -173,12 +176,27 @@ def test_json_is_one_object_with_exactly_the_fields(capsys: pytest.CaptureFixtur
     assert list(summary["messages"]) == ["sent", "delivered"]
     assert summary["ok"] is True
     assert (summary["nodes"], summary["killed"], summary["rejoined"]) == (3, 1, 1)
+    fates = summary["during_kills"]
+    assert list(fates) == FATES
+    assert fates["sent"] + fates["orphaned"] == 10_000 * 9 // 1_600
+    assert fates["lost"] == fates["twice"] == 0
+
+
+def test_messages_during_the_kills_are_as_many_as_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--nodes", "9", "--kill", "2", "--messages", "400", "--json"]
+    assert main(["network", *options]) == 0
+    fates = json.loads(capsys.readouterr().out)["during_kills"]
+    assert fates["sent"] + fates["orphaned"] == 400
+    assert fates["delivered"] + fates["failed"] + fates["died_with"] == fates["sent"]
 
 
 def test_nothing_killed_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["network", "--nodes", "1", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert [summary[name] for name in ("healed_s", "rejoined", "rejoined_s")] == [None] * 3
+    nulls = ("during_kills", "healed_s", "rejoined", "rejoined_s")
+    assert [summary[name] for name in nulls] == [None] * 4
 
 
 def test_all_but_one_killed_come_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from hashlib import sha256
+from random import Random
 
 import pytest
 
 from routing.limits import GROUP_SIZE
-from routing.mail import Mail
+from routing.mail import Mail, Stream
 from routing.names import bucket_index, nearest
 from routing.table import BUCKET_SIZE
 from routing.wholeness import connections_bound, pairs_of, why_not_filled, why_not_whole
@@ -177,3 +178,64 @@ def test_group_of_a_large_network_has_eight_receivers() -> None:
     mail, names = Mail(), dict(enumerate(names_of(20)))
     mail.to_group(0, bytes(32), names)
     assert mail.sent == GROUP_SIZE
+
+
+def streamed(dead: int | None = None) -> tuple[Stream, list[tuple[str, int, int]]]:
+    """Return a stream among three nodes, one of them killed, and (id, sender, receiver) of each."""
+    names = dict(enumerate(names_of(3)))
+    stream = Stream(names, 60, Random(1))
+    indices = {name.hex(): index for index, name in names.items()}
+    ways = [
+        (letter.id, sender, indices[letter.name])
+        for sender, letters in stream.letters.items()
+        for letter in letters
+    ]
+    if dead is not None:
+        stream.killed(dead)
+    return stream, ways
+
+
+def test_message_that_arrived_once_or_was_reported_is_no_trouble() -> None:
+    stream, ways = streamed()
+    for number, (id, _, receiver) in enumerate(ways):
+        if number % 2:
+            stream.arrived(receiver, [id])
+        else:
+            stream.reported([id])
+    counts = stream.count()
+    assert (counts["sent"], counts["delivered"], counts["failed"]) == (60, 30, 30)
+    assert counts["lost"] == counts["twice"] == 0 and stream.trouble() == ""
+
+
+def test_message_neither_delivered_nor_reported_is_lost() -> None:
+    stream, ways = streamed()
+    for id, _, receiver in ways[1:]:
+        stream.arrived(receiver, [id])
+    assert stream.count()["lost"] == 1 and f"{ways[0][0]} lost" in stream.trouble()
+
+
+def test_message_delivered_twice_is_seen_though_it_was_reported() -> None:
+    stream, ways = streamed()
+    for id, _, receiver in ways:
+        stream.arrived(receiver, [id])
+    stream.arrived(ways[0][2], [ways[0][0]])
+    stream.reported([ways[0][0]])
+    assert stream.count()["twice"] == 1 and f"{ways[0][0]} twice" in stream.trouble()
+
+
+def test_message_at_the_wrong_node_and_report_of_none_are_seen() -> None:
+    stream, ways = streamed()
+    for id, _, receiver in ways:
+        stream.arrived(receiver, [id])
+    stream.arrived(99, [ways[0][0]])
+    stream.reported(["1024 events"])
+    assert "1 astray" in stream.trouble() and "1024 events" in stream.trouble()
+
+
+def test_messages_of_a_killed_sender_and_with_a_killed_receiver_are_counted_apart() -> None:
+    stream, ways = streamed(dead=1)
+    counts = stream.count()
+    assert counts["orphaned"] == sum(sender == 1 for _, sender, _ in ways)
+    assert counts["died_with"] == sum(receiver == 1 for _, _, receiver in ways)
+    assert counts["sent"] == 60 - counts["orphaned"]
+    assert counts["lost"] == counts["sent"] - counts["died_with"]
