@@ -63,6 +63,7 @@ from routing.messages import Certificate, FrameKind, decode, encode
 from routing.messaging import Messaging
 from routing.names import client_name
 from routing.naming import Naming
+from routing.owing import Owing
 from routing.parts import Parts
 from routing.peers import Peers
 from routing.probing import Probing
@@ -147,6 +148,7 @@ class Core:
         self.relay = Relay(self)
         self.messaging = Messaging(self)
         self.delivery = Delivery(self)
+        self.owing = Owing(self)
         self.receipts = Receipts(self)
         self.parts = Parts(self)
         self.assembly = Assembling(self)
@@ -180,6 +182,7 @@ class Core:
             "news": self.feelers.on_news,
             "request": self.messaging.on_timeout,
             "retry": self.delivery.on_retry,
+            "owed": self.owing.on_due,
             "receipt": self.receipts.on_broken,
             "parts": self.parts.on_due,
             "assembly": self.assembly.on_expired,
@@ -424,11 +427,13 @@ class Core:
             raise AssertionError(f"the state does not settle: {self.state}")
 
     def _compute_state(self) -> State:
+        routing = len(self.table)
         return State.of(
             client=self.client,
             stopped=self.stopped,
-            routing=len(self.table),
-            bootstrap=self.bootstrapping.admitted_count(),
+            routing=routing,
+            # Of no account with a routing connection, and at every step it would be counted.
+            bootstrap=0 if routing else self.bootstrapping.admitted_count(),
             named=self.name is not None,
             founder=self.founding.founder,
             round_runs=self.bootstrapping.running,
@@ -458,6 +463,7 @@ class Core:
         self.ballots.on_stop()
         self.casting.on_stop()
         self.receipts.on_stop()
+        self.owing.on_stop()
         self.stopped = True
         self.attempts.on_stop()
         self.dials.on_stop()

@@ -235,6 +235,16 @@ class Delivery:
             wait = min(max(wait, limits.acknowledge_low_ns), limits.acknowledge_high_ns)
             core.alarm("retry", body.id, wait)
 
+    def on_replied(self, message_id: bytes) -> None:
+        """The reply to a request of ours has come, which acknowledges it.
+
+        It does not say which copy it answers: a repeated request measures nothing.
+        """
+        entry = self.underway.get(message_id)
+        if entry is not None and len(entry.hops) == 1:
+            self._learn(entry, 0)
+        self.forget(message_id)
+
     def forget(self, message_id: bytes) -> None:
         """Whatever became of this message, no copy of it follows."""
         entry = self.underway.pop(message_id, None)
@@ -251,26 +261,34 @@ class Delivery:
 
     def acknowledge(self, arrival: Arrival) -> None:
         """Tell the source that we have its message; a repeat is answered by another way."""
-        if arrival.signed.flags & ACKNOWLEDGE:
-            body = encode(Acknowledged(arrival.signed.id))
-            self._answer(MessageKind.ACKNOWLEDGED, body, arrival)
+        signed = arrival.signed
+        if signed.flags & ACKNOWLEDGE:
+            self.tell(signed.id, signed.source, arrival.envelope.route, arrival.token)
+
+    def tell(self, message_id: bytes, source: Address, route: int, token: int) -> None:
+        """Acknowledge the copy of this route number, which came over this connection."""
+        body = encode(Acknowledged(message_id))
+        self._answer(MessageKind.ACKNOWLEDGED, body, source, route, token)
 
     def refuse(self, arrival: Arrival, wait_ns: int) -> None:
         """Tell the source that its message was not taken, and when there will be room."""
         self.core.count("consumed.busy")
-        if arrival.signed.flags & ACKNOWLEDGE:
+        signed = arrival.signed
+        if signed.flags & ACKNOWLEDGE:
             wait_ms = min(-(-wait_ns // MILLISECOND), 2**32 - 1)
-            self._answer(MessageKind.BUSY, encode(Busy(arrival.signed.id, wait_ms)), arrival)
+            body, route = encode(Busy(signed.id, wait_ms)), arrival.envelope.route
+            self._answer(MessageKind.BUSY, body, signed.source, route, arrival.token)
 
-    def _answer(self, kind: MessageKind, body: bytes, arrival: Arrival) -> None:
-        core, source = self.core, arrival.signed.source
-        route = arrival.envelope.route
+    def _answer(
+        self, kind: MessageKind, body: bytes, source: Address, route: int, token: int
+    ) -> None:
+        core = self.core
         sealed = structs.replace(core.relay.seal(kind, source, body), route=route)
         ways = core.relay.ways(source)
         hop = ways[route % len(ways)] if ways else b""
         if not core.relay.launch(sealed, source, hop=hop):
             core.count("acknowledged.no_path")
-        link = core.links.get(arrival.token)
+        link = core.links.get(token)
         if route and link is not None and link.name in core.table and link.name != hop:
             # The answer to an earlier copy was lost, and this neighbour lives.
             core.relay.launch(sealed, source, hop=link.name)

@@ -199,6 +199,8 @@ class Limits:
     # -- acknowledgements
     acknowledge_first_ns: int = 1 * SECOND
     """For an acknowledgement, until a round trip has been measured; RFC 6298's."""
+    acknowledge_delay_ns: int = 50_000_000
+    """A request is acknowledged by its reply if that comes within this."""
     acknowledge_low_ns: int = 200_000_000
     """The shortest wait: what a busy relay may add to any round trip."""
     acknowledge_high_ns: int = 4 * SECOND
@@ -276,6 +278,7 @@ class Limits:
         self._ordered("dial_timeout_ns", "responder_attempt_ns")
         self._ordered("dial_timeout_private_ns", "dial_timeout_ns")
         self._ordered("heartbeat_ns", "silence_ns")
+        self._ordered("acknowledge_delay_ns", "acknowledge_low_ns")
         self._ordered("acknowledge_low_ns", "acknowledge_first_ns")
         self._ordered("acknowledge_first_ns", "acknowledge_high_ns")
         self._ordered("repeat_ns", "message_filter_ns")

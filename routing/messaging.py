@@ -131,6 +131,8 @@ class Messaging:
             self.sent.expire(now=core.now)
         if not self._send(fact, message_id, body):
             self.fail(message_id, fact.reference, "not connected: no way out")
+        elif fact.kind is MessageKind.REPLY and not core.parts.is_large(len(fact.payload)):
+            core.owing.settle(fact.id, fact.destination)
 
     def _vote_or_refuse(self, fact: Submitted, authority: Authority) -> bool:
         """Refuse an authority that is not ours; hand a group's on; False if we bear it alone."""
@@ -319,7 +321,10 @@ class Messaging:
         if wait:
             core.delivery.refuse(arrival, wait)
             return False
-        core.delivery.acknowledge(arrival)
+        if signed.kind is MessageKind.REQUEST and signed.flags & ACKNOWLEDGE:
+            core.owing.owe(arrival)
+        else:
+            core.delivery.acknowledge(arrival)
         return True
 
     def _enter(self, arrival: Arrival) -> int:
@@ -372,7 +377,7 @@ class Messaging:
         if not core.agreement.is_member(pending, source):
             core.count("reply.not_member")
             return
-        core.delivery.forget(reply.id)
+        core.delivery.on_replied(reply.id)
         core.parts.forget(reply.id)
         core.receipts.forget(reply.id)
         if pending.agree and isinstance(source, NodeAddress):

@@ -31,6 +31,7 @@ from routing.membership import Find
 from routing.messages import Certificate, decode, encode
 from routing.messaging import Pending
 from routing.naming import Cast
+from routing.owing import Owed
 from routing.parts import Outgoing
 from routing.probing import Probe
 from routing.recall import (
@@ -151,6 +152,7 @@ class MessageMemory(Struct):
     parts: dict[bytes, Outgoing]
     assemblies: dict[bytes, Assembly]
     direct: DirectMemory
+    owed: dict[bytes, Owed]
     suspects: list[bytes]
     missed_hops: list[tuple[bytes, int]]
     round_trip: RoundTrip
@@ -414,6 +416,7 @@ def _capture_messages(core: Core) -> MessageMemory:
         parts=core.parts.open,
         assemblies=core.assembly.open,
         direct=capture_direct(core),
+        owed=core.owing.open,
         suspects=core.suspects.names,
         missed_hops=list(core.hops.missed.items()),
         round_trip=core.hops.usual,
@@ -443,6 +446,7 @@ def _restore_messages(core: Core, memory: MessageMemory) -> None:
     core.parts.load(memory.parts)
     core.assembly.open = memory.assemblies
     restore_direct(core, memory.direct)
+    core.owing.open = memory.owed
     core.suspects.names = memory.suspects
     core.hops.missed = OrderedDict(memory.missed_hops)
     core.hops.usual = memory.round_trip

@@ -78,6 +78,7 @@ FLOORS: dict[str, int] = {
     "delivery": 3,
     "hops": 3,
     "recall": 3,
+    "owing": 3,
     "receipts": 3,
     "suspects": 3,
     "messaging": 3,
