@@ -262,15 +262,17 @@ class Bootstrapping:
             return
         link.admitted = True
         link.name = admit.name
+        core.throttling.on_admitted(link, admit)
         core.addresses.learn_observed(admit.observed)
         core.book.proved(parse(link.endpoint), core.now)
         core.cause = f"admitted by {short(admit.name)}"
         core.founding.on_admitted()
         self._finish(RoundOutcome.ADMITTED)
+        core.tell(told.Bootstrapped(admit.name, link.endpoint))
         if core.client:
             self.backoff = 0
-        core.tell(told.Bootstrapped(admit.name, link.endpoint))
-        if not core.client:
+            core.moving.on_admitted(link)
+        else:
             core.naming.begin()
 
     def on_refuse(self, link: Link, refuse: Refuse) -> None:

@@ -18,6 +18,7 @@ from routing import events as told
 from routing.addresses import Addresses
 from routing.agreement import Agreement
 from routing.alarms import Alarms
+from routing.answers import Answers
 from routing.assembly import Assembling
 from routing.attempts import Attempts
 from routing.ballots import Ballots
@@ -50,6 +51,7 @@ from routing.inputs import (
     ListenerLost,
     Listening,
     Lost,
+    ReadingHeld,
     StopRequested,
     Submitted,
     Withdrawn,
@@ -61,6 +63,7 @@ from routing.links import Link
 from routing.membership import Membership
 from routing.messages import Certificate, FrameKind, decode, encode
 from routing.messaging import Messaging
+from routing.moving import Moving
 from routing.names import client_name
 from routing.naming import Naming
 from routing.owing import Owing
@@ -74,6 +77,7 @@ from routing.snapshots import capture, digest_of, restore
 from routing.state import Detail, LinkRole, Phase, State
 from routing.suspects import Suspects
 from routing.table import RoutingTable
+from routing.throttling import Throttling
 
 __all__ = ["Core", "CoreConfig"]
 
@@ -109,6 +113,7 @@ class Core:
         self.filter_secret = self.dice.bytes(32)
         self.now = 0
         self.stopped = False
+        self.reading_held = False
         self.cause = "start"
         self.alarms = Alarms()
         self.journal = Journal()
@@ -147,6 +152,9 @@ class Core:
         self.suspects = Suspects(self)
         self.relay = Relay(self)
         self.messaging = Messaging(self)
+        self.answers = Answers(self)
+        self.moving = Moving(self)
+        self.throttling = Throttling(self)
         self.delivery = Delivery(self)
         self.owing = Owing(self)
         self.receipts = Receipts(self)
@@ -177,6 +185,9 @@ class Core:
             "unneeded": self.letting_go.on_timeout,
             "churn": self.churning.on_due,
             "relay": self.proxying.on_relay_timeout,
+            "held": self.moving.on_held_due,
+            "doubt": self.moving.on_doubt_due,
+            "proxy": self.moving.on_proxy_silent,
             "feel": self.feelers.on_due,
             "felt": self.feelers.on_timeout,
             "news": self.feelers.on_news,
@@ -369,6 +380,8 @@ class Core:
                 self.messaging.on_submitted(fact)
             case Withdrawn():
                 self.parts.withdraw(fact.reference)
+            case ReadingHeld():
+                self.reading_held = fact.held
             case Listening():
                 self.addresses.on_listening(fact.endpoints)
             case DescriptorsRanShort():
@@ -459,6 +472,7 @@ class Core:
         self.messaging.on_stop()
         self.parts.on_stop()
         self.assembly.on_stop()
+        self.moving.on_stop()
         self.delivery.on_stop()
         self.ballots.on_stop()
         self.casting.on_stop()

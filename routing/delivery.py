@@ -36,6 +36,9 @@ REFUSED_LEAST = 4
 
 MILLISECOND = 1_000_000
 
+PUT_OFF_MAX = 8
+"""How often a proxy may make us wait: it cannot keep a message for ever."""
+
 
 class Underway(Struct):
     """A message of ours that its consumer has not acknowledged; `envelope` has the last route."""
@@ -53,6 +56,10 @@ class Underway(Struct):
     """The consumer had no room for the last copy."""
     part: int = 0
     """Of a part of a large message: the least time to wait for it; 0 for a whole message."""
+    waiting: bool = False
+    """The copy in `envelope` has not left yet: it does at the next alarm."""
+    put_off: int = 0
+    """How often our proxy has not passed a copy on for the time being."""
 
 
 class Delivery:
@@ -82,20 +89,31 @@ class Delivery:
         envelope: Envelope,
         *,
         part: int = 0,
+        delay: int = 0,
     ) -> bool:
         """Send the first copy of a message and watch over it; tell whether there was a way out.
 
         Without one a whole message is not watched over, and a part is lost like any other copy.
-        `part` is as in `Underway`.
+        `part` is as in `Underway`. After a `delay`, and in its turn, the copy leaves later.
         """
         entry = Underway(reference, to, envelope, [], [], part=part)
-        launched = self._launch(message_id, entry)
+        launched = self._leave(message_id, entry, delay)
         if launched or part:
             self.underway[message_id] = entry
             self.bytes += len(envelope.signed)
         else:
             self.core.alarms.cancel(("retry", message_id))
         return launched
+
+    def _leave(self, message_id: bytes, entry: Underway, delay: int = 0) -> bool:
+        """Send the copy in `entry.envelope` now, or when our proxy lets us."""
+        core = self.core
+        delay = max(delay, core.throttling.reserve(len(entry.envelope.signed)))
+        if not delay:
+            return self._launch(message_id, entry)
+        entry.waiting = True
+        core.alarm("retry", message_id, delay)
+        return True
 
     def _launch(self, message_id: bytes, entry: Underway) -> bool:
         """Send the copy in `entry.envelope` by the best way that is left."""
@@ -121,10 +139,14 @@ class Delivery:
         """Alarm: not acknowledged in time; the next best first hop, or the end."""
         core = self.core
         entry = self.underway[message_id]
+        if entry.waiting:
+            self._launch_late(message_id, entry)
+            return
         route = entry.envelope.route
         refused = route in entry.refused
         if not refused and not entry.busy:
             core.hops.miss(entry.hops[route])
+            core.moving.suspect_proxy()
             if entry.part:
                 core.parts.on_retry(message_id)
         if route + 1 >= ROUTES_MAX or (refused and not self._may_lead_on(entry)):
@@ -137,7 +159,35 @@ class Delivery:
         entry.envelope = structs.replace(entry.envelope, route=entry.envelope.route + 1)
         entry.busy = False
         # Without any way out just now the copy is lost like any other; the relay counts it.
+        self._leave(message_id, entry)
+
+    def _launch_late(self, message_id: bytes, entry: Underway) -> None:
+        """A copy that has waited leaves, from the address that we have by now."""
+        envelope = self.core.moving.current(entry.envelope)
+        self.bytes += len(envelope.signed) - len(entry.envelope.signed)
+        entry.envelope, entry.waiting = envelope, False
         self._launch(message_id, entry)
+
+    def begin_anew(self, message_id: bytes) -> None:
+        """Repeat a message from the first copy on: we have another address now."""
+        entry = self.underway[message_id]
+        entry.envelope = structs.replace(entry.envelope, route=0)
+        entry.hops, entry.sent, entry.refused, entry.busy = [], [], [], False
+        self._leave(message_id, entry, 1)
+
+    def put_off(self, message_id: bytes, wait_ns: int) -> None:
+        """Our proxy has not passed the last copy on; the same one leaves again when it says."""
+        entry = self.underway[message_id]
+        entry.put_off += 1
+        if entry.put_off > PUT_OFF_MAX:
+            reason = f"throttled: our proxy has put the message off {PUT_OFF_MAX} times"
+            self.core.messaging.fail(message_id, entry.reference, reason)
+            return
+        if not entry.waiting:
+            entry.hops.pop()
+            entry.sent.pop()
+        entry.waiting = True
+        self.core.alarm("retry", message_id, wait_ns)
 
     def _may_lead_on(self, entry: Underway) -> bool:
         """Tell whether one more way may end elsewhere than those answered Unroutable."""

@@ -22,7 +22,7 @@ from routing.errors import NotConnected, UsageError
 from routing.events import BootstrapFinished, Event, RoundOutcome, StateChanged, Terminated
 from routing.identity import IdentitySigner
 from routing.inbox import Inbox, MessagesHandler, RequestHandler
-from routing.inputs import ContactsLearnt
+from routing.inputs import ContactsLearnt, ReadingHeld
 from routing.keeping import Keeping
 from routing.limits import SECOND
 from routing.names import Name, network_tag
@@ -324,6 +324,7 @@ class Door(Sending):
             self._host.pause_reading()
         else:
             self._host.resume_reading()
+        self._host.submit(ReadingHeld(hold))
 
     def _discover(self) -> None:
         discover = self.config.discover

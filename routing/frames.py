@@ -20,6 +20,7 @@ from routing.messages import (
     Refuse,
     SecondaryFailed,
     SignedKind,
+    Throttled,
     Unneeded,
     decode,
     hello_body,
@@ -59,6 +60,7 @@ class Frames:
             FrameKind.CONTACTS: (Contacts, core.feelers.on_hint),
             FrameKind.UNNEEDED: (Unneeded, core.letting_go.on_unneeded),
             FrameKind.DIRECT: (Direct, core.messaging.on_direct),
+            FrameKind.THROTTLED: (Throttled, self._on_throttled),
         }
 
     def on_frame(self, fact: FrameReceived) -> None:
@@ -72,7 +74,7 @@ class Frames:
         if fact.kind not in ALLOWED[link.role]:
             hello = fact.kind is FrameKind.HELLO or link.role is LinkRole.UNKNOWN
             core.count(f"frame.not_allowed.{link.role.name.lower()}")
-            self._hang_up(link, CloseCode.BAD_HELLO if hello else CloseCode.BAD_FRAME, "kind")
+            self.hang_up(link, CloseCode.BAD_HELLO if hello else CloseCode.BAD_FRAME, "kind")
             return
         if fact.kind is FrameKind.ROUTED:
             core.relay.on_frame(link, fact.body)
@@ -91,9 +93,9 @@ class Frames:
         """Count and close: the far end does not speak the protocol."""
         self.core.count("frame.malformed")
         code = CloseCode.BAD_HELLO if link.role is LinkRole.UNKNOWN else CloseCode.BAD_FRAME
-        self._hang_up(link, code, what)
+        self.hang_up(link, code, what)
 
-    def _hang_up(self, link: Link, code: CloseCode, text: str) -> None:
+    def hang_up(self, link: Link, code: CloseCode, text: str) -> None:
         """Close a connection for its far end's fault; its owner hears it as a loss."""
         core = self.core
         core.cause = f"closed {link.role.name.lower()} connection: {code.name}"
@@ -142,6 +144,12 @@ class Frames:
             self.core.bootstrapping.on_refuse(link, refuse)
         else:
             self.core.feelers.on_refuse(link, refuse)
+
+    def _on_throttled(self, link: Link, throttled: Throttled) -> None:
+        if self.core.client:
+            self.core.throttling.on_throttled(throttled)
+        else:
+            self.malformed(link, "a bound for a joiner")
 
     def _on_ping(self, link: Link, ping: Ping) -> None:
         self.core.send(link, FrameKind.PONG, ping)

@@ -26,6 +26,7 @@ __all__ = [
     "ListenerLost",
     "Listening",
     "Lost",
+    "ReadingHeld",
     "StopRequested",
     "Submitted",
     "Withdrawn",
@@ -167,6 +168,13 @@ class Withdrawn:
 
 
 @record
+class ReadingHeld:
+    """The application is behind: nothing is read from anybody while `held`; then it goes on."""
+
+    held: bool
+
+
+@record
 class StopRequested:
     """Close everything and say goodbye."""
 
@@ -184,5 +192,6 @@ Input = (
     | ListenerLost
     | Submitted
     | Withdrawn
+    | ReadingHeld
     | StopRequested
 )

@@ -27,6 +27,7 @@ def check(core: Core) -> None:
     _check_owners(core)
     _check_bounds(core)
     _check_parts(core)
+    _check_clients(core)
     assert core.state == core._compute_state(), "5: the state is not the function of the tables"
 
 
@@ -83,6 +84,25 @@ def _check_parts(core: Core) -> None:
     assert held <= limits.reassembly_bytes, "7: more than may be put together at once"
     for subject in core.assembly.open:
         assert ("assembly", subject) in core.alarms, "2: an assembly without a deadline"
+
+
+def _check_clients(core: Core) -> None:
+    """What is kept for clients that move is accounted for, bounded, and has a deadline."""
+    limits, moving, answers = core.limits, core.moving, core.answers
+    held = sum(len(each) for each in moving.held.values())
+    assert moving.bytes <= limits.client_hold_bytes, "7: more is held for clients than may be"
+    assert (moving.bytes > 0) == (held > 0), "7: bytes of what is held"
+    for key in moving.held:
+        assert ("held", key) in core.alarms, "2: held without a deadline"
+    for key in moving.doubts:
+        assert ("doubt", key) in core.alarms, "2: a doubt without a deadline"
+    asked = sum(len(each.signed) for each in moving.asked.values())
+    assert moving.asked_bytes == asked <= limits.unacknowledged_bytes, "7: bytes of requests"
+    for message_id in moving.asked:
+        assert message_id in core.messaging.pending, "2: kept for a request that has ended"
+    for message_id in moving.announced:
+        assert message_id in core.delivery.underway, "2: a MOVED that is not under way"
+    assert answers.bytes <= limits.replies_kept_bytes, "7: more replies are kept than may be"
 
 
 def _check_bounds(core: Core) -> None:

@@ -141,6 +141,21 @@ class Limits:
     clients_from_nodes: int = 1
     """Clients are refused NETWORK_TOO_SMALL below this many routing peers."""
     refuse_contacts: int = 8
+    # -- clients
+    client_messages_per_s: int = 1_000
+    """A proxy passes on so many of one client, and a burst of as many; it tells the client."""
+    client_bytes_per_s: int = 8_388_608
+    """The same in bytes: half of the largest payload."""
+    client_moved_ns: int = 300 * SECOND
+    """A proxy remembers where a client that hung on it went, and a client where it hung."""
+    client_hold_ns: int = 5 * SECOND
+    """For a client that has just gone messages are held so long: a round and a dial are shorter."""
+    client_hold_bytes: int = 4_194_304
+    """Held so for all clients that have gone: four of the largest that are not in parts."""
+    replies_kept_ns: int = 60 * SECOND
+    """A reply to a client that has not acknowledged it is kept for when it asks again elsewhere."""
+    replies_kept_max: int = 4_096
+    replies_kept_bytes: int = 8_388_608
     # -- feelers
     feeler_interval_ns: int = 60 * SECOND
     feeler_ask_ns: int = 10 * SECOND
@@ -308,7 +323,11 @@ class Limits:
         self._ordered("payload_bytes_max", "large_bytes_max")
         self._ordered("large_bytes_max", "large_waiting_bytes")
         self._ordered("large_idle_ns", "large_ns")
+        self._ordered("client_hold_ns", "client_moved_ns")
         self._check_parts()
+        for name in ("client_messages_per_s", "client_bytes_per_s"):
+            if getattr(self, name) >= 2**32:
+                raise ConfigError(f"limit {name}={getattr(self, name)} must be below {2**32}")
         self._ordered("frame_bytes_before_hello", "record_bytes_max")
         self._ordered("endpoints_tried", "endpoints_max")
         if list(self.resend_ns) != sorted(self.resend_ns):

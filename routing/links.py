@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from routing.allowance import Allowance
 from routing.messages import NO_ATTEMPT, Envelope, Signed
 from routing.state import Connection, Direction, LinkRole, Token
 
@@ -29,6 +30,12 @@ class Link(Struct):
     """When the last frame came."""
     asked: bytes = b""
     """The nonce of a Ping by which we ask whether the far end lives, until it is answered."""
+    allowance: Allowance | None = None
+    """BOOTSTRAP of a client: what its proxy lets it send. CLIENT: what we let it send."""
+    excess: Allowance | None = None
+    """CLIENT: what it may send in vain before it is closed."""
+    owed: int = 0
+    """CLIENT: messages passed to it that it has not answered; the answers cost it nothing."""
 
     @property
     def token(self) -> Token:

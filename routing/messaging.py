@@ -110,9 +110,12 @@ class Messaging:
             return
         if fact.authority is not None and self._vote_or_refuse(fact, fact.authority):
             return
+        if core.throttling.refuses(fact):
+            return
         message_id = core.dice.bytes(16)
         body = fact.payload
         if fact.kind is MessageKind.REPLY:
+            fact = replace(fact, destination=core.answers.address(fact))
             body = encode(Reply(fact.id, fact.token, fact.failed, fact.payload))
         if fact.kind is MessageKind.REQUEST:
             if len(self.pending) >= core.limits.consumed_entries:
@@ -173,11 +176,13 @@ class Messaging:
         # The channel proves a key, and says nothing of what its holder claims.
         routed = fact.signed or fact.authority is not None
         link = None if routed else self._direct(destination)
-        if link is not None:
+        if link is not None and core.throttling.pays(len(body)):
             core.count("message.direct")
             core.receipts.send(link, message_id, fact, body)
             return True
         core.count("message.routed")
+        if fact.kind is MessageKind.REPLY:
+            core.answers.on_replied(fact, message_id, body)
         return self.post(
             fact.reference,
             fact.kind,
@@ -213,7 +218,10 @@ class Messaging:
         if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
             core.relay.deliver_own_group(envelope, destination.name)
             return True
+        if kind is MessageKind.REQUEST:
+            core.moving.keep(message_id, envelope)
         if once:
+            core.throttling.reserve(len(envelope.signed))
             return core.relay.launch(envelope, destination)
         return core.delivery.begin(message_id, reference, destination, envelope)
 
@@ -260,6 +268,8 @@ class Messaging:
         if direct.kind not in DIRECT_KINDS:
             core.frames.malformed(link, "a control message as a direct one")
             return
+        if not core.throttling.allows(link, direct.kind, direct.id, len(direct.payload)):
+            return
         core.receipts.on_direct(link, direct.id)
         self._take(
             source,
@@ -298,6 +308,7 @@ class Messaging:
 
     def _hand_over(self, arrival: Arrival) -> None:
         signed = arrival.signed
+        self.core.answers.on_asked(arrival)
         self._take(
             signed.source,
             signed.destination,
@@ -316,6 +327,7 @@ class Messaging:
         if known or core.receipts.has(signed.key, signed.id):
             core.count("message.duplicate")
             core.delivery.acknowledge(arrival)
+            core.answers.on_asked_again(arrival)
             return False
         wait = self._enter(arrival)
         if wait:
@@ -405,6 +417,7 @@ class Messaging:
     def end(self, message_id: bytes) -> None:
         """A request has its answer, or all it will get."""
         self.core.agreement.forget(message_id, self.pending.pop(message_id))
+        self.core.moving.forget(message_id)
         self.core.alarms.cancel(("request", message_id))
 
     # -- what comes to nothing
@@ -440,7 +453,7 @@ class Messaging:
 
     def fail(self, message_id: bytes, reference: int, reason: str) -> None:
         """A message or request of ours, or a part of one, has come to nothing; it is told once."""
-        if self.core.parts.on_failed(message_id, reason):
+        if self.core.parts.on_failed(message_id, reason) or self.core.moving.on_failed(message_id):
             return
         self.give_up(message_id)
         self.core.count("message.failed")
@@ -462,6 +475,8 @@ class Messaging:
     def on_arrived(self, message_id: bytes) -> None:
         """The consumer has a message of ours: nobody can say any more that it has not."""
         self.sent.remove(message_id)
+        self.core.answers.on_arrived(message_id)
+        self.core.moving.on_arrived(message_id)
         pending = self.pending.get(message_id)
         if pending is not None:
             pending.arrived = True

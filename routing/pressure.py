@@ -2,7 +2,7 @@
 
 `Host` closes a connection that has too much queued. Callers of `Node.send` are held up before that
 happens: `room` returns when the connection a message will take has less than half of its bound
-waiting.
+waiting. A client's are also held up, one after the other, while its proxy allows no more: `turn`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from routing.errors import NotConnected
+from routing.limits import SECOND
 from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress, ViaAddress
 from routing.service.connection import Line
 from routing.service.host import Host
@@ -27,6 +28,8 @@ class PatientHost(Host):
 
     _blocked: dict[int, list[asyncio.Future[None]]] | None = None
     """Serial of a line whose kernel takes no more -> who waits for it."""
+    _turns: asyncio.Lock | None = None
+    """Held by whoever is next to send what a proxy allows."""
 
     async def room(self, token: Token | None) -> None:
         """Return when the line of a token has room; at once if there is none such.
@@ -49,6 +52,19 @@ class PatientHost(Host):
             await waiter
             if self.tokens.get(token) is None:
                 raise NotConnected("the connection was closed while the message waited for room")
+
+    async def turn(self, core: Core, size: int) -> None:
+        """Return when the proxy of `core` lets it send so much now; at once if it has none.
+
+        Whoever waits longest is next. What is submitted before anything else is awaited is within
+        the allowance.
+        """
+        if self._turns is None:
+            self._turns = asyncio.Lock()
+        async with self._turns:
+            while wait := core.throttling.must_wait(size, self.now()):
+                self.counters["allowance.waited"] += 1
+                await asyncio.sleep(wait / SECOND)
 
     def cut(self) -> None:
         """Close every socket at once; no far end is told why."""

@@ -10,6 +10,7 @@ from routing.bodies import ConnectRequest
 from routing.errors import Refusal
 from routing.links import Arrival, Link
 from routing.messages import FrameKind, Ping, decode
+from routing.state import LinkRole
 
 if TYPE_CHECKING:
     from routing.core import Core
@@ -52,6 +53,9 @@ class Probing:
         """Answered: the old connection lives, the request is refused."""
         core = self.core
         if core.suspects.on_pong(link, pong.nonce) or core.receipts.on_pong(link, pong.nonce):
+            return
+        if link.role is LinkRole.CLIENT:
+            core.moving.on_pong(link, pong)
             return
         probe = self.probes.get(link.key)
         if probe is None or probe.nonce != pong.nonce or probe.name != link.name:

@@ -65,12 +65,14 @@ class Proxying:
         core.count(f"admitted.{role.name.lower()}")
         core.note(link.key, f"admitted as {role.name.lower()}")
         observed = host_of(link.connection.peer)
-        core.send(link, FrameKind.ADMIT, Admit(core.name, observed, 0, 0))
+        core.send(link, FrameKind.ADMIT, Admit(core.name, observed, *core.throttling.begin(link)))
         subject = link.token.to_bytes(8, "big")
         if role is LinkRole.RELAY:
             core.alarm("relay", subject, limits.joiner_max_ns)
         elif role is LinkRole.FELT:
             core.alarm("relay", subject, 2 * limits.feeler_keep_ns)
+        else:
+            core.moving.on_returned(link)
 
     def _refuse(self, link: Link, reason: Refusal, code: CloseCode) -> None:
         core = self.core
@@ -139,6 +141,8 @@ class Proxying:
     def on_lost(self, link: Link) -> None:
         """One that hung on us is gone."""
         self.core.alarms.cancel(("relay", link.token.to_bytes(8, "big")))
+        if link.role is LinkRole.CLIENT:
+            self.core.moving.on_departed(link.key)
 
     def on_disconnected(self) -> None:
         """We have no network any more: those who hang on us are told where else to ask."""

@@ -165,9 +165,31 @@ class Receipts:
                 flags=ACKNOWLEDGE,
                 authority=entry.authority,
             )
-            if core.delivery.begin(message_id, entry.reference, entry.destination, envelope):
+            # A client has no way out now; it will soon have one, and another address.
+            delay = core.limits.acknowledge_first_ns if core.client else 0
+            if core.delivery.begin(
+                message_id, entry.reference, entry.destination, envelope, delay=delay
+            ):
                 return
         core.messaging.fail(message_id, entry.reference, reason)
+
+    def on_throttled(self, message_id: bytes, wait_ns: int) -> bool:
+        """Our proxy has not taken a message: it is sent again, routed; tell whether it is ours."""
+        core, entry = self.core, self.handed.get(message_id)
+        if entry is None:
+            return False
+        self.forget(message_id)
+        envelope = core.relay.seal(
+            entry.kind,
+            entry.destination,
+            entry.body,
+            message_id=message_id,
+            flags=ACKNOWLEDGE,
+            authority=entry.authority,
+        )
+        to = entry.destination
+        core.delivery.begin(message_id, entry.reference, to, envelope, delay=wait_ns)
+        return True
 
     def on_stop(self) -> None:
         """Every message that is not known to have arrived fails now."""

@@ -35,6 +35,7 @@ from routing.messages import (
 from routing.names import client_name, network_name
 from routing.repeats import Repeats
 from routing.state import JOINER_KINDS, LinkRole
+from routing.throttling import ANSWERS
 
 if TYPE_CHECKING:
     from routing.core import Core
@@ -57,9 +58,10 @@ CLIENT_KINDS = frozenset(
         MessageKind.BUSY,
         MessageKind.FIND_GROUP,
         MessageKind.WHOLE_WANTED,
+        MessageKind.MOVED,
     }
 )
-"""Kinds that a client may send; the last two where it weighs what a group tells it."""
+"""Kinds that a client may send; FIND_GROUP and WHOLE_WANTED where it weighs what a group says."""
 
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 
@@ -126,6 +128,8 @@ class Relay:
         """Seal and launch a message; tell whether there was a way out."""
         envelope = self.seal(kind, destination, body, via=via, leave_out=leave_out)
         envelope = Envelope(0, route, envelope.signed, envelope.signature)
+        if kind not in ANSWERS:
+            self.core.throttling.reserve(len(envelope.signed))
         return self.launch(envelope, destination, via=via, hop=hop, rank=rank)
 
     def launch(
@@ -151,10 +155,14 @@ class Relay:
         core = self.core
         via = self.way_out(via)
         if via is not None:
-            self._pass_on(via, envelope, priority)
+            self.pass_on(via, envelope, priority)
             return True
+        if self._is_client_of_ours(destination) and self._near(destination) is None:
+            signed = decode(Signed, envelope.signed)
+            if signed is not None and core.moving.redirect(envelope, signed):
+                return True
         if hop and hop in core.table:
-            self._pass_on(core.link_to(hop), envelope, priority)
+            self.pass_on(core.link_to(hop), envelope, priority)
             return True
         link = self._near(destination) if rank == 0 else None
         if link is None:
@@ -163,7 +171,7 @@ class Relay:
                 core.count("send.no_path")
                 return False
             link = core.link_to(ways[rank % len(ways)])
-        self._pass_on(link, envelope, priority)
+        self.pass_on(link, envelope, priority)
         return True
 
     def ways(self, destination: Address) -> list[bytes]:
@@ -212,6 +220,8 @@ class Relay:
             return
         if not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
+            return
+        if not core.throttling.allows(link, signed.kind, signed.id, len(envelope.signed)):
             return
         if not self._is_new(link, envelope):
             core.count("routed.duplicate")
@@ -272,9 +282,9 @@ class Relay:
         if onward is not None:
             if envelope.hops + 1 >= HOPS_MAX:
                 core.count("routed.hops")
-                self._unroutable(signed, envelope.route)
+                self.unroutable(signed, envelope.route)
                 return
-            self._pass_on(
+            self.pass_on(
                 onward,
                 Envelope(envelope.hops + 1, envelope.route, envelope.signed, envelope.signature),
                 BULK if signed.kind is MessageKind.PART else 0,
@@ -282,8 +292,11 @@ class Relay:
             core.count("routed.forwarded")
         elif isinstance(destination, GroupAddress):
             self._consume_for_group(Arrival(signed, envelope, link.token), destination.name)
-        else:
-            self._unroutable(signed, envelope.route)
+        elif not self._is_client_of_ours(destination) or not core.moving.redirect(envelope, signed):
+            self.unroutable(signed, envelope.route)
+
+    def _is_client_of_ours(self, destination: Address) -> bool:
+        return isinstance(destination, ClientAddress) and destination.proxy == self.core.name
 
     def deliver_own_group(self, envelope: Envelope, target: bytes) -> None:
         """A group message of ours for which we are the nearest member ourselves."""
@@ -307,7 +320,9 @@ class Relay:
                     core.send(core.link_to(name), FrameKind.GROUP_COPY, arrival.envelope)
         self.consume(arrival)
 
-    def _pass_on(self, link: Link, envelope: Envelope, priority: int = 0) -> None:
+    def pass_on(self, link: Link, envelope: Envelope, priority: int = 0) -> None:
+        """Put an envelope on a connection."""
+        self.core.throttling.passed_on(link)
         self.core.send(link, FrameKind.ROUTED, envelope, priority)
         self.core.suspects.on_use(link)
 
@@ -363,7 +378,8 @@ class Relay:
         name = core.table.name_of_key(key)
         return None if name is None else core.link_to(name)
 
-    def _unroutable(self, signed: Signed, route: int) -> None:
+    def unroutable(self, signed: Signed, route: int) -> None:
+        """Tell the source of a message that this copy has come to nothing here."""
         core = self.core
         core.count("routed.unroutable")
         if signed.kind is MessageKind.UNROUTABLE or core.name is None:
@@ -411,6 +427,10 @@ class Relay:
                 core.delivery.on_acknowledged(arrival)
             case MessageKind.BUSY:
                 core.delivery.on_busy(arrival)
+            case MessageKind.MOVED:
+                core.moving.on_moved(arrival)
+            case MessageKind.FORWARDED:
+                core.moving.on_forwarded(arrival)
             case MessageKind.PART:
                 core.assembly.on_part(arrival)
             case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:

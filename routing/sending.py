@@ -91,7 +91,7 @@ class Sending(ABC):
         """Send a message and return its number when it is on its way: it may still be lost.
 
         The event `Undelivered` bears the number of one that nobody has acknowledged. This waits
-        while the connection it takes has too much queued. A payload above
+        while the connection it takes has too much queued, or our proxy allows no more. One above
         `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
         and this returns when all of it has arrived; cancelled, it sends no further part.
 
@@ -123,7 +123,7 @@ class Sending(ABC):
         once = _is_once(delivery)
         if self._is_large(body):
             return await self._carry(destination, body, claim, wait, progress)
-        await self._ready(destination, wait)
+        await self._ready(destination, wait, len(body))
         with self._outbox.sending() as reference:
             self._submit(
                 reference,
@@ -251,7 +251,7 @@ class Sending(ABC):
         came: list[GroupReply] = []
         try:
             async with asyncio.timeout(timeout):
-                await self._ready(destination, wait)
+                await self._ready(destination, wait, len(body))
                 if large:
                     await self._place()
                 reference, replies = self._outbox.expect(wanted, came)
@@ -282,7 +282,7 @@ class Sending(ABC):
             least = "no reply" if wanted == 1 else f"{len(came)} of {wanted} replies"
             raise RequestTimedOut(f"{least} within {timeout} s", came) from None
 
-    async def _ready(self, dst: Address, wait: bool) -> None:
+    async def _ready(self, dst: Address, wait: bool, size: int) -> None:
         self._serving()
         if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
             if not wait:
@@ -290,6 +290,8 @@ class Sending(ABC):
             await self.wait_for(Phase.CONNECTED)
         for token in ways_out(self._running(), dst):
             await self._serving().room(token)
+        if size <= self.config.limits.payload_bytes_max:
+            await self._serving().turn(self._running(), size)
 
     def _is_large(self, body: bytes) -> bool:
         return len(body) > self.config.limits.payload_bytes_max
@@ -303,7 +305,7 @@ class Sending(ABC):
         progress: OnProgress | None,
     ) -> int:
         """Send a large message and wait until all of it has arrived."""
-        await self._ready(dst, wait)
+        await self._ready(dst, wait, len(body))
         await self._place()
         reference = self._outbox.next_reference()
         through = self._begin_large(reference, progress)

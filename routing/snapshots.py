@@ -21,6 +21,7 @@ from routing.ballots import Tally
 from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
 from routing.casting import Spoken
+from routing.client_memory import ClientMemory, capture_clients, restore_clients
 from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.filling import Walk
@@ -61,6 +62,7 @@ class CoreMemory(Struct):
 
     now: int
     stopped: bool
+    reading_held: bool
     cause: str
     draws: int
     incarnation: bytes
@@ -175,6 +177,7 @@ class Memory(Struct):
     connect: ConnectMemory
     network: NetworkMemory
     messages: MessageMemory
+    clients: ClientMemory
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -184,7 +187,11 @@ _decoder = msgspec.msgpack.Decoder(Memory)
 def capture(core: Core) -> bytes:
     """Return the state of a core between two steps."""
     memory = Memory(
-        _capture_core(core), _capture_connect(core), _capture_network(core), _capture_messages(core)
+        _capture_core(core),
+        _capture_connect(core),
+        _capture_network(core),
+        _capture_messages(core),
+        capture_clients(core),
     )
     return _encoder.encode(memory)
 
@@ -201,12 +208,14 @@ def restore(core: Core, state: bytes) -> None:
     _restore_connect(core, memory.connect)
     _restore_network(core, memory.network)
     _restore_messages(core, memory.messages)
+    restore_clients(core, memory.clients)
 
 
 def _capture_core(core: Core) -> CoreMemory:
     return CoreMemory(
         now=core.now,
         stopped=core.stopped,
+        reading_held=core.reading_held,
         cause=core.cause,
         draws=core.dice.counter,
         incarnation=core.incarnation,
@@ -230,6 +239,7 @@ def _tokens_by_age(core: Core) -> list[int]:
 def _restore_core(core: Core, memory: CoreMemory) -> None:
     core.now = memory.now
     core.stopped = memory.stopped
+    core.reading_held = memory.reading_held
     core.cause = memory.cause
     core.dice.counter = memory.draws
     core.incarnation = memory.incarnation

@@ -245,7 +245,7 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.DIRECT,
         FrameKind.UNNEEDED,
     },
-    LinkRole.BOOTSTRAP: _HANGING | {FrameKind.ADMIT, FrameKind.DIRECT},
+    LinkRole.BOOTSTRAP: _HANGING | {FrameKind.ADMIT, FrameKind.DIRECT, FrameKind.THROTTLED},
     LinkRole.RELAY: _ALWAYS | {FrameKind.ROUTED},
     LinkRole.CLIENT: _ALWAYS | {FrameKind.ROUTED, FrameKind.DIRECT},
     LinkRole.FEELER: _HANGING | {FrameKind.ADMIT},

@@ -219,8 +219,8 @@ def test_one_relay_in_ten_that_swallows_what_it_should_pass_on_is_got_around(
     post = Post(world)
     swallowers = world.random.sample(world.hosts, 8)
     for host in swallowers:
-        usual = host.core.relay._pass_on
-        monkeypatch.setattr(host.core.relay, "_pass_on", partial(_swallow, host.core, usual))
+        usual = host.core.relay.pass_on
+        monkeypatch.setattr(host.core.relay, "pass_on", partial(_swallow, host.core, usual))
     honest = [host for host in world.hosts if host not in swallowers]
     for _ in range(300):
         post.send(*world.random.sample(honest, 2), signed=True)

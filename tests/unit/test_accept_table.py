@@ -287,6 +287,8 @@ ELSEWHERE = {
     ("BOOTSTRAP admitted", FrameKind.ADMIT),
     ("BOOTSTRAP", FrameKind.DIRECT),
     ("BOOTSTRAP admitted", FrameKind.DIRECT),
+    ("BOOTSTRAP", FrameKind.THROTTLED),
+    ("BOOTSTRAP admitted", FrameKind.THROTTLED),
 }
 """Allowed in the role, but not from this end or at this time: BAD_FRAME all the same."""
 

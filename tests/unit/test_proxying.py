@@ -57,7 +57,8 @@ ROLES = {
 def test_admitted_one_is_told_our_name_and_the_address_we_see(role: HelloRole) -> None:
     stage = proxy()
     wire, said = hang(stage, PEER, role, source="127.0.0.44:51000")
-    assert said.frames(wire, FrameKind.ADMIT, Admit) == [Admit(stage.name, "127.0.0.44", 0, 0)]
+    bound = (1_000, 8_388_608) if role is HelloRole.CLIENT else (0, 0)
+    assert said.frames(wire, FrameKind.ADMIT, Admit) == [Admit(stage.name, "127.0.0.44", *bound)]
     assert wire.role() is ROLES[role]
 
 
@@ -286,6 +287,7 @@ MAY = {
         MessageKind.REPLY,
         MessageKind.FIND_GROUP,
         MessageKind.WHOLE_WANTED,
+        MessageKind.MOVED,
     },
 }
 

@@ -83,7 +83,8 @@ def test_restored_core_acts_like_the_original_through_a_whole_run(seed: int) -> 
     before = Shadowed.compared
     world = world_of(seed)
     grow(world, 7, gap_low_ns=SECOND // 2, gap_high_ns=SECOND)
-    client = world.add_node([world.hosts[0].address], client=True, at=8 * SECOND)
+    contacts = [host.address for host in world.hosts[:3]]
+    client = world.add_node(contacts, client=True, at=8 * SECOND)
     world.run(30 * SECOND)
     payload, to = b"text", world.hosts[1].core.name
     assert to is not None and client.core.bootstrapping.proxy() is not None
@@ -93,9 +94,12 @@ def test_restored_core_acts_like_the_original_through_a_whole_run(seed: int) -> 
         fact = Submitted(number, kind, destination, payload, b"", False, 9 * SECOND, True)
         world.tell(client, fact)
     world.run(SECOND)
-    world.kill(world.hosts[0], silent=True)
+    proxy = client.core.bootstrapping.proxy()
+    assert proxy is not None
+    world.kill(world.hosts[contacts.index(proxy.endpoint)], silent=True)
     world.kill(world.hosts[3], silent=False)
     world.run(90 * SECOND)
+    assert client.core.counters["moved.announced"] == 1
     assert Shadowed.compared - before > 200, "there is something to compare"
 
 
