@@ -18,7 +18,7 @@ from routing.messages import Address, GroupAddress, NodeAddress
 
 if TYPE_CHECKING:
     from routing.core import Core
-    from routing.messaging import Pending
+    from routing.requests import Pending
 
 __all__ = ["Agreement", "Opinion"]
 

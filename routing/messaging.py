@@ -7,14 +7,10 @@ cannot be answered fails with a reason and never hangs.
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING
-
-from msgspec import Struct
 
 from routing import actions as do
 from routing._filter import TimedFilter
-from routing.agreement import Opinion
 from routing.authority import is_of_group, own_fault
 from routing.bodies import Reply, Unroutable
 from routing.consumed import Consumed
@@ -34,6 +30,7 @@ from routing.messages import (
     decode,
     encode,
 )
+from routing.requests import Pending, may_answer, token_of
 from routing.state import LinkRole
 
 if TYPE_CHECKING:
@@ -47,27 +44,6 @@ UNROUTABLE_WINDOW_NS = 30 * SECOND
 
 DIRECT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
 """Kinds that go over the connection to their consumer itself, unsigned."""
-
-
-class Pending(Struct):
-    """A request that waits for its reply."""
-
-    reference: int
-    destination: Address
-    token: bytes
-    """What the reply must give back."""
-    arrived: bool = False
-    """Acknowledged: whatever a late copy ends at, the request has not come to nothing."""
-    wanted: int = 1
-    """Replies of distinct members of a group; 1 for anybody else."""
-    answered: list[bytes] = []
-    """Keys of those that have replied."""
-    failures: dict[bytes, str] = {}
-    """Key -> why its handler failed."""
-    agree: bool = False
-    """A quorum of the group must reply the same."""
-    opinions: list[Opinion] = []
-    """What its members have replied so far, where they must agree."""
 
 
 class Messaging:
@@ -379,7 +355,7 @@ class Messaging:
         if reply is None or pending is None:
             core.count("reply.unasked")
             return
-        if not _may_answer(pending.destination, source) or reply.token != pending.token:
+        if not may_answer(pending.destination, source) or reply.token != pending.token:
             core.count("reply.forged")
             return
         heard = any(each.key == key for each in pending.opinions)
@@ -470,7 +446,7 @@ class Messaging:
 
     def awaits(self, source: Address) -> bool:
         """Tell whether a reply from this source may be one that we asked for."""
-        return any(_may_answer(each.destination, source) for each in self.pending.values())
+        return any(may_answer(each.destination, source) for each in self.pending.values())
 
     def on_arrived(self, message_id: bytes) -> None:
         """The consumer has a message of ours: nobody can say any more that it has not."""
@@ -485,21 +461,3 @@ class Messaging:
         """Every request under way fails now."""
         for message_id, pending in list(self.pending.items()):
             self.fail(message_id, pending.reference, "stopped")
-
-
-def token_of(message_id: bytes, payload: bytes) -> bytes:
-    """Return what an answer gives back, 16 bytes: it is about this request and this payload."""
-    return blake2b(message_id + payload, digest_size=16).digest()
-
-
-def _may_answer(asked: Address, source: Address) -> bool:
-    """Only who was asked may answer; of a group, any node."""
-    match asked:
-        case GroupAddress():
-            return isinstance(source, NodeAddress)
-        case NodeAddress():
-            return isinstance(source, NodeAddress) and source.name == asked.name
-        case ClientAddress():
-            return isinstance(source, ClientAddress) and source.key == asked.key
-        case _:
-            return False

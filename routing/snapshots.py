@@ -30,7 +30,6 @@ from routing.hops import RoundTrip
 from routing.links import Link
 from routing.membership import Find
 from routing.messages import Certificate, decode, encode
-from routing.messaging import Pending
 from routing.naming import Cast
 from routing.owing import Owed
 from routing.parts import Outgoing
@@ -43,6 +42,7 @@ from routing.recall import (
     restore_direct,
     restore_seen,
 )
+from routing.requests import Pending
 from routing.responding import Given
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable

@@ -92,6 +92,7 @@ FLOORS: dict[str, int] = {
     "probing": 3,
     "proxying": 3,
     "relay": 3,
+    "requests": 3,
     "responding": 3,
     "snapshots": 3,
     "throttling": 3,

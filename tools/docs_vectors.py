@@ -43,8 +43,8 @@ from routing.messages import (
     signed_text,
     vote_body,
 )
-from routing.messaging import token_of
 from routing.names import client_name, flip_bit, network_name, network_tag
+from routing.requests import token_of
 
 __all__ = ["vectors", "written"]
 

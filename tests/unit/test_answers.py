@@ -15,7 +15,7 @@ from routing.messages import (
     NodeAddress,
     Signed,
 )
-from routing.messaging import token_of
+from routing.requests import token_of
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 

@@ -29,8 +29,8 @@ from routing.messages import (
     ViaAddress,
     encode,
 )
-from routing.messaging import token_of
 from routing.parts import REPLY_BYTES, part_bounds
+from routing.requests import token_of
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 

@@ -24,8 +24,8 @@ from routing.messages import (
     Signed,
     encode,
 )
-from routing.messaging import token_of
 from routing.names import short
+from routing.requests import token_of
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 

@@ -23,8 +23,8 @@ from routing.messages import (
     Signed,
     encode,
 )
-from routing.messaging import token_of
 from routing.parts import REPLY_BYTES, part_bounds
+from routing.requests import token_of
 from tests.parting import BODY, FAR, ONE, SMALL, Far, begun, is_idle, pair, submit
 from tests.persons import Person, opened
 from tests.support import Said, Stage
