@@ -18,7 +18,6 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from operator import xor
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder, encode
@@ -62,10 +61,10 @@ class Host:
         self.rooms[said.room] = others | {request.key: (request.source, now + STAY_S)}
         if len(self.rooms) > ROOMS_MAX:
             del self.rooms[next(iter(self.rooms))]  # the quietest
-        own, element = bytes(self.node.name or b""), hashlib.sha256(said.room.encode()).digest()
+        own, target = bytes(self.node.name or b""), hashlib.sha256(said.room.encode()).digest()
         names = [own, *(bytes(peer.name) for peer in self.node.peers())]
-        near = sorted(names, key=lambda name: bytes(map(xor, name, element)))[:RELAYS]
-        for address, _ in others.values() if said.text and own in near else []:
+        names.sort(key=lambda name: int.from_bytes(name) ^ int.from_bytes(target))
+        for address, _ in others.values() if said.text and own in names[:RELAYS] else []:
             await self.node.send(address, encode((request.key, said)))
         return encode(len(others))
 
