@@ -10,6 +10,11 @@ cdef struct SlotState:
     uint32_t next_free
 
 
+cdef class ByToken:
+    # Of the subclass's attribute `token`; 0 until it is first hashed or compared.
+    cdef uint64_t _token
+
+
 @cython.final
 cdef class TokenTable:
     cdef readonly Py_ssize_t capacity

@@ -2,11 +2,16 @@ from collections.abc import Iterator
 from types import GenericAlias
 from typing import Any, Generic, Self, final
 
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, disjoint_base
 
-__all__ = ["TokenTable"]
+__all__ = ["ByToken", "TokenTable"]
 
 _C = TypeVar("_C", default=Any)
+
+@disjoint_base
+class ByToken:
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
 
 @final
 class TokenTable(Generic[_C]):

@@ -7,7 +7,7 @@ thread.
 """
 
 from cpython.bytes cimport PyBytes_Check
-from cpython.long cimport PyLong_Check
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport uint32_t, uint64_t
@@ -18,7 +18,7 @@ from types import GenericAlias
 
 from routing.errors import NameBound, TokenTableFull, UsageError
 
-__all__ = ["TokenTable"]
+__all__ = ["ByToken", "TokenTable"]
 
 cdef extern from *:
     """
@@ -34,8 +34,44 @@ cdef enum:
     CAPACITY_MAX = 0x40000000
 
 
+cdef uint64_t large_token(object token) except? 0:
+    try:
+        return token
+    except OverflowError:
+        return 0
+
+
 cdef object refused_token(object token):
     return UsageError(f"token {token:#x} is refused; it is stale, foreign or zero: use a live one")
+
+
+cdef uint64_t token_of(ByToken self) except 0:
+    # A decoder may make objects without construction: nothing is done there, and this is no method,
+    # for the table of methods would be missing.
+    if self._token == 0:
+        self._token = self.token
+        if self._token == 0:
+            raise UsageError("token 0 is refused; no connection has it")
+    return self._token
+
+
+@cython.auto_pickle(False)
+cdef class ByToken:
+    """A base for what is known by its token: equal to another with the same one, and hashed by it.
+
+    The subclass has an attribute `token`, from 1 to 2**64 - 1, that never changes: it is read once,
+    and from then on both are done in C, so that a table keyed by such objects is as fast as one
+    keyed by integers.
+    """
+
+    def __hash__(self):
+        # As the number itself is hashed.
+        return <Py_hash_t> (token_of(self) % <uint64_t> 0x1FFFFFFFFFFFFFFF)
+
+    def __eq__(self, other):
+        if not isinstance(other, ByToken):
+            return NotImplemented
+        return token_of(self) == token_of(<ByToken> other)
 
 
 @cython.final
@@ -221,7 +257,7 @@ cdef class TokenTable:
     # -- for compiled callers
 
     cdef object get_c(self, uint64_t token):
-        cdef uint64_t slot = token & 0xFFFFFFFF
+        cdef uint64_t slot = <uint32_t> token
         if slot >= self._used or self._slots[slot].generation != <uint32_t> (token >> 32):
             return None
         return self._connections[slot]
@@ -231,15 +267,18 @@ cdef class TokenTable:
     cdef uint32_t _slot_of(self, object token) except? 0xFFFFFFFE:
         # The slot of a live token, NONE for any other integer.
         cdef uint64_t number, slot
+        cdef int overflow = 0
         if ROUTING_DEBUG and PyThread_get_thread_ident() != self._thread:
             raise RuntimeError("a TokenTable was used outside the thread that made it")
         if not PyLong_Check(token):
             raise TypeError(f"token of type {type(token).__name__} is refused; it must be int")
-        try:
-            number = token
-        except OverflowError:
+        number = <uint64_t> PyLong_AsLongLongAndOverflow(token, &overflow)
+        if overflow > 0:
+            # A generation of the upper half, or more than 64 bits, which is no token.
+            number = large_token(token)
+        elif overflow < 0:
             return NONE
-        slot = number & 0xFFFFFFFF
+        slot = <uint32_t> number
         if slot >= self._used or self._slots[slot].generation != <uint32_t> (number >> 32):
             return NONE
         return NONE if self._connections[slot] is None else <uint32_t> slot

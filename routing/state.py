@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NewType
 
+from routing._tokens import ByToken
 from routing.bodies import ConnectRequest, ConnectResponse
 from routing.limits import GROUP_SIZE
 from routing.messages import FrameKind, HelloRole, MessageKind
@@ -56,7 +57,7 @@ class Direction(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Connection:
+class Connection(ByToken):
     """One byte stream to one peer, equal and hashed by token; addresses are for people."""
 
     token: Token
@@ -64,12 +65,6 @@ class Connection:
     peer: str
     local: str
     direction: Direction
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Connection) and other.token == self.token
-
-    def __hash__(self) -> int:
-        return hash(self.token)
 
 
 ExpectedConnection = ConnectRequest | ConnectResponse

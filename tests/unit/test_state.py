@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
+import msgspec
 import pytest
 
 from routing.errors import CloseCode
@@ -112,6 +115,22 @@ def test_connection_is_equal_and_hashed_by_its_token_alone() -> None:
     other = Connection(Token(8), "tcp", "127.0.0.1:1", "127.0.0.1:2", Direction.INBOUND)
     assert one == same and hash(one) == hash(same)
     assert one not in (other, "7")
+
+
+def test_copy_of_a_connection_is_known_by_its_token() -> None:
+    one = Connection(Token(7), "tcp", "127.0.0.1:1", "127.0.0.1:2", Direction.INBOUND)
+    for copied in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        assert copied == one and hash(copied) == hash(one) and copied.peer == one.peer
+
+
+def test_decoded_connections_are_known_by_their_tokens() -> None:
+    """A decoder makes objects without their constructor."""
+    made = [
+        Connection(Token(token), "tcp", "127.0.0.1:1", "127.0.0.1:2", Direction.INBOUND)
+        for token in (7, 8)
+    ]
+    decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=list[Connection])
+    assert decoded == made and len(set(decoded)) == 2 and decoded[0] != made[1]
 
 
 # -- the tables against the promise

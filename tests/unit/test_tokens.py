@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from routing._tokens import TokenTable
+from routing._tokens import ByToken, TokenTable
 from routing.errors import NameBound, TokenTableFull, UsageError
 
 __all__: list[str] = []
@@ -217,3 +217,38 @@ def test_debug_build_refuses_another_thread() -> None:
     thread.start()
     thread.join()
     assert len(refused) == 1 and "outside the thread" in refused[0]
+
+
+# -- what is known by its token
+
+
+class Line(ByToken):
+    def __init__(self, token: int, name: str = "") -> None:
+        self.token, self.name = token, name
+
+
+def test_by_token_is_equal_and_hashed_by_the_token_alone() -> None:
+    one, same, other = Line(2**64 - 1, "a"), Line(2**64 - 1, "b"), Line(1, "a")
+    assert one == same and hash(one) == hash(same)
+    assert one != other and one != 2**64 - 1
+    assert {one: 1}[same] == 1
+
+
+@pytest.mark.parametrize("token", [1, 2**32 + 5, 2**61 - 1, 2**61, 2**63, 2**64 - 1])
+def test_by_token_is_hashed_as_the_number_is(token: int) -> None:
+    assert hash(Line(token)) == hash(token)
+
+
+def test_by_token_made_without_a_constructor_is_known_by_its_token() -> None:
+    made = [Line.__new__(Line), Line.__new__(Line)]
+    for token, line in enumerate(made, 1):
+        line.token = token
+    assert made[0] != made[1] and made[1] == Line(2) and len(set(made)) == 2
+
+
+@pytest.mark.parametrize("token", [0, -1, 2**64])
+def test_by_token_refuses_what_is_no_token(token: int) -> None:
+    with pytest.raises((OverflowError, UsageError)):
+        hash(Line(token))
+    with pytest.raises(AttributeError, match="token"):
+        hash(ByToken())
