@@ -6,6 +6,7 @@ Switches, each `1` or absent:
     ROUTING_DEBUG      asserts, bounds checks, wrong-thread checks; not optimised
     ROUTING_SANITIZE   as ROUTING_DEBUG, under the address and undefined-behaviour sanitizers
     ROUTING_TRACE      line tracing for coverage
+    ROUTING_BENCH      `bench._calls` too, which calls the rooms as another compiled room would
 """
 
 from __future__ import annotations
@@ -46,18 +47,22 @@ if SANITIZE:
 if TRACE:
     macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
 
+modules = [f"routing.{name}" for name in NAMES]
+if switch("ROUTING_BENCH"):
+    modules.append("bench._calls")
+
 variant = "sanitize" if SANITIZE else "debug" if DEBUG else "release"
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"routing.{name}",
-                [f"routing/{name}.pyx"],
+                module,
+                [f"{module.replace('.', '/')}.pyx"],
                 extra_compile_args=compile_flags,
                 extra_link_args=link_flags,
                 define_macros=macros,
             )
-            for name in NAMES
+            for module in modules
         ],
         build_dir=f"build/cython/{variant}{'-trace' if TRACE else ''}",
         compiler_directives={
@@ -67,6 +72,7 @@ setup(
             "cdivision": True,
             "initializedcheck": False,
             "embedsignature": True,
+            "binding": False,
             "linetrace": TRACE,
         },
     )

@@ -14,6 +14,8 @@ cdef class TimedFilter(Shelf):
     cdef readonly double ttl
     cdef readonly object capacity
     cdef object _clock
+    cdef bint _is_coarse
+    cdef bint _is_foreign
     cdef object _sources
     cdef unsigned long _thread
 
@@ -24,7 +26,8 @@ cdef class TimedFilter(Shelf):
     cdef list expire_at(self, double now)
 
     cdef double _moment(self, object now) except? -1
-    cdef int64_t _find_live(self, object key, double now) except -2
+    cdef int64_t _look(self, object key, object now) except -2
+    cdef int64_t _live_at(self, object key, double now) except -2
     cdef object _source_of(self, object key, object value)
     cdef int _check_slots(self) except -1
     cdef int _check_queue(

@@ -3,6 +3,9 @@
 A timed filter is a mapping whose entries expire. It closes nothing, calls nobody back, owns no
 timer, and belongs to one thread; the table under it is `routing._shelf`.
 
+It is a `MutableMapping` too, for who wants a map that forgets: `filter[key] = value`, `del`, `in`,
+`pop`, iteration. Those see live entries only, and what they remove comes out of nothing.
+
 An entry is live while `now < expires`. The one order everywhere (iteration, `deadlines`, `expire`,
 who is evicted first) is by deadline, ties by insertion; a refreshed entry counts as inserted anew.
 """
@@ -16,25 +19,36 @@ from libc.stdint cimport int64_t, uint32_t
 
 cimport cython
 
-from routing._queue cimport NONE, Place, Queue, earlier, outranks, queue_first
+from routing._queue cimport (
+    HEAPED,
+    MARKS,
+    NONE,
+    STATE,
+    Place,
+    Queue,
+    earlier,
+    outranks,
+    queue_first,
+)
 from routing._seen cimport (
     CAPACITY_MAX,
     ROUTING_DEBUG,
     capacity_of,
     check_callable,
     check_thread,
+    coarse_seconds,
     lifetime_of,
     moment_of,
-    tag_of,
 )
-from routing._shelf cimport AGED, FREE, GONE, LIVE, Shelf
+from routing._shelf cimport AGED, FREE, GONE, LIVE, Shelf, lookup
+from routing._slots cimport slot_home, spelt, tag_of
 
-from time import monotonic
+from collections.abc import MutableMapping
 from types import GenericAlias
 
-from routing._seen import MessageFilter
+from routing._seen import MessageFilter, coarse
 
-__all__ = ["MessageFilter", "TimedFilter"]
+__all__ = ["MessageFilter", "TimedFilter", "coarse"]
 
 
 @cython.final
@@ -62,13 +76,15 @@ cdef class TimedFilter(Shelf):
         TypeError: ttl is no number, capacity no integer, clock or sources not callable.
     """
 
-    def __cinit__(self, ttl, *, capacity=None, sources=None, clock=monotonic):
+    def __cinit__(self, ttl, *, capacity=None, sources=None, clock=coarse):
         check_callable("clock", clock)
         check_callable("sources", sources)
         self.ttl = lifetime_of(ttl)
         self.capacity = capacity
         self._capacity = CAPACITY_MAX if capacity is None else <uint32_t> capacity_of(capacity)
         self._clock = clock
+        self._is_coarse = clock is coarse
+        self._is_foreign = clock is not coarse and clock is not None
         self._sources = sources
         self._grouped = sources is not None
         self._latest = 0.0 if clock is None else -INFINITY
@@ -96,20 +112,38 @@ cdef class TimedFilter(Shelf):
 
     def get(self, key, default=None, *, now=None):
         """Return the live value of `key`, or `default`. O(1); does not extend its life."""
-        return self.get_at(key, self._moment(now), default)
+        cdef int64_t who = self._look(key, now)
+        return default if who < 0 else self._pairs[2 * who + 1]
 
     def contains(self, key, *, now=None):
         """Tell whether `key` has a live entry: `in`, for a caller that has `now`. O(1)."""
-        return self.contains_at(key, self._moment(now))
+        return self._look(key, now) >= 0
 
     def __contains__(self, key):
-        return self.contains_at(key, self._moment(None))
+        return self._look(key, None) >= 0
 
     def __getitem__(self, key):
-        cdef int64_t who = self._find_live(key, self._moment(None))
+        cdef int64_t who = self._look(key, None)
         if who < 0:
             raise KeyError(key)
-        return self._values[who]
+        return self._pairs[2 * who + 1]
+
+    def __setitem__(self, key, value):
+        """Hold `value` under `key` from now on, as `insert` does by the filter's clock and ttl."""
+        cdef uint32_t tag = tag_of(hash(key))
+        cdef object source = None if self._sources is None else self._source_of(key, value)
+        if self._is_coarse and not ROUTING_DEBUG:
+            self._latest = max(self._latest, coarse_seconds())
+        else:
+            self._moment(None)
+        self.put(key, value, tag, self.ttl, False, source)
+
+    def __delitem__(self, key):
+        """Take the live entry of `key` out; KeyError if there is none. It comes out no more."""
+        cdef int64_t who = self._look(key, None)
+        if who < 0:
+            raise KeyError(key)
+        self.take(<uint32_t> who)
 
     def __len__(self):
         self._moment(None)
@@ -131,6 +165,66 @@ cdef class TimedFilter(Shelf):
         """
         return self.remove_any(key)
 
+    def pop(self, key, *default):
+        """Take the live entry of `key` out and return its value, or `default`. O(1) amortised.
+
+        Raises:
+            KeyError: there is none, and no default.
+        """
+        cdef int64_t who
+        if len(default) > 1:
+            raise TypeError(f"pop() takes a key and one default, not {len(default)} of them")
+        who = self._look(key, None)
+        if who >= 0:
+            return self.take(<uint32_t> who)
+        if not default:
+            raise KeyError(key)
+        return default[0]
+
+    def popitem(self):
+        """Take out the live entry that expires first and return it: (key, value). O(1) amortised.
+
+        Raises:
+            KeyError: nothing is live.
+        """
+        cdef uint32_t who
+        cdef object key
+        self._moment(None)
+        self.sweep()
+        who = queue_first(&self._live, self._entries)
+        if who == NONE:
+            raise KeyError("popitem(): nothing is live")
+        key = self._pairs[2 * <Py_ssize_t> who]
+        return key, self.take(who)
+
+    def setdefault(self, key, default=None):
+        """Return the live value of `key`; without one hold `default` under it and return that."""
+        cdef int64_t who = self._look(key, None)
+        if who >= 0:
+            return self._pairs[2 * who + 1]
+        self[key] = default
+        return default
+
+    def update(self, other=(), /, **named):
+        """Hold every pair of a mapping or of an iterable of pairs, each as `insert` does. O(n)."""
+        pairs = other.items() if hasattr(other, "keys") else other
+        for key, value in pairs:
+            self[key] = value
+        for key, value in named.items():
+            self[key] = value
+
+    def keys(self):
+        """Return the keys that are live now, a list in order; later changes do not show. O(n)."""
+        return list(self)
+
+    def values(self):
+        """Return the values that are live now, as `keys` does. O(n)."""
+        return [value for _, value, _ in self.deadlines()]
+
+    def items(self):
+        """Return the pairs that are live now, as `keys` does. O(n)."""
+        return [(key, value) for key, value, _ in self.deadlines()]
+
     def touch(self, key, *, now=None, ttl=None):
         """Start the age of the live entry of `key` anew, with the filter's ttl unless one is given.
 
@@ -138,7 +232,7 @@ cdef class TimedFilter(Shelf):
             True if there was one. Costs what `insert` costs.
         """
         cdef double lifetime = 0 if ttl is None else lifetime_of(ttl)
-        cdef int64_t who = self._find_live(key, self._moment(now))
+        cdef int64_t who = self._look(key, now)
         if who < 0:
             return False
         self.restart(<uint32_t> who, lifetime if lifetime > 0 else self.ttl, lifetime > 0)
@@ -209,14 +303,14 @@ cdef class TimedFilter(Shelf):
         return self.put(key, value, tag, ttl if ttl > 0 else self.ttl, ttl > 0, source)
 
     cdef object get_at(self, object key, double now, object default):
-        cdef int64_t who = self._find_live(key, now)
-        return default if who < 0 else self._values[who]
+        cdef int64_t who = self._live_at(key, now)
+        return default if who < 0 else self._pairs[2 * who + 1]
 
     cdef bint contains_at(self, object key, double now) except -1:
-        return self._find_live(key, now) >= 0
+        return self._live_at(key, now) >= 0
 
     cdef object remove_any(self, object key):
-        cdef int64_t who = self.find(key, tag_of(hash(key)))
+        cdef int64_t who = lookup(self, key, tag_of(hash(key)))
         return None if who < 0 else self.take(<uint32_t> who)
 
     cdef list expire_at(self, double now):
@@ -230,18 +324,37 @@ cdef class TimedFilter(Shelf):
         cdef double moment
         if ROUTING_DEBUG:
             check_thread(self._thread)
-        if now is None and self._clock is None:
-            return self._latest
-        moment = moment_of(self._clock() if now is None else now)
+        if now is None:
+            if self._clock is None:
+                return self._latest
+            moment = coarse_seconds() if self._is_coarse else moment_of(self._clock())
+        else:
+            moment = moment_of(now)
         if moment > self._latest:
             self._latest = moment
         return self._latest
 
-    cdef int64_t _find_live(self, object key, double now) except -2:
-        cdef int64_t who = self.find(key, tag_of(hash(key)))
+    cdef int64_t _look(self, object key, object now) except -2:
+        # The live entry of `key`, or -1. Our own clock is read for what was found alone.
+        cdef int64_t who
+        if now is not None or self._is_foreign:
+            return self._live_at(key, self._moment(now))
+        if ROUTING_DEBUG:
+            check_thread(self._thread)
+        who = lookup(self, key, tag_of(hash(key)))
+        if who < 0:
+            return -1
+        if self._is_coarse:
+            self._latest = max(self._latest, coarse_seconds())
+        if self._entries[who].expires > self._latest and self._entries[who].mark & STATE == LIVE:
+            return who
+        return -1
+
+    cdef int64_t _live_at(self, object key, double now) except -2:
+        cdef int64_t who = lookup(self, key, tag_of(hash(key)))
         # Foreign code in the lookup may have brought a later moment.
         now = max(now, self._latest)
-        if who < 0 or self._entries[who].state != LIVE or self._entries[who].expires <= now:
+        if who < 0 or self._entries[who].mark & STATE != LIVE or self._entries[who].expires <= now:
             return -1
         return who
 
@@ -256,25 +369,34 @@ cdef class TimedFilter(Shelf):
             f"source group of type {type(source).__name__} is refused; give bytes, str, int or None"
         )
 
+    def _wear(self, uint32_t insertions):
+        """Go on as if there had been so many insertions already; for tests of 2**32 of them."""
+        self._next_order = max(self._next_order, insertions)
+
+    def _farthest(self):
+        """Return how many slots from its home the farthest entry has stood; for tests."""
+        return self._slots.reach
+
     def _check(self):
         """Assert every invariant of the table; for tests. O(n log n)."""
         cdef uint32_t who, at
         cdef uint32_t[4] states = [0, 0, 0, 0]
         for who in range(self._used):
-            assert self._entries[who].state <= GONE
-            states[self._entries[who].state] += 1
-            if self._entries[who].state == FREE:
-                assert self._keys[who] is None and self._values[who] is None
-            if self._entries[who].state == LIVE:
+            states[self._entries[who].mark & STATE] += 1
+            if self._entries[who].mark & STATE == FREE:
+                assert self._pairs[2 * <Py_ssize_t> who] is None
+                assert self._pairs[2 * <Py_ssize_t> who + 1] is None
+            else:
+                assert self._entries[who].order < self._next_order
+            if self._entries[who].mark & STATE == LIVE:
                 assert isfinite(self._latest)
         assert states[LIVE] == self._live_count <= self._capacity
         assert states[AGED] + states[GONE] == self._departed_count
-        assert states[LIVE] + states[AGED] == self._slots_used
-        assert len(self._keys) == len(self._values) and self._used <= self._room
-        assert self._used <= <uint32_t> len(self._keys)
+        assert states[LIVE] + states[AGED] == self._slots.used
+        assert self._used <= self._room and len(self._pairs) >= 2 * <Py_ssize_t> self._used
         who, at = self._free, 0
         while who != NONE:
-            assert self._entries[who].state == FREE
+            assert self._entries[who].mark & MARKS == FREE
             who, at = self._places[who].after, at + 1
         assert at == states[FREE]
         self._check_slots()
@@ -284,19 +406,24 @@ cdef class TimedFilter(Shelf):
         self._check_groups()
 
     cdef int _check_slots(self) except -1:
-        cdef uint32_t mask = (<uint32_t> 1 << self._slot_bits) - 1
-        cdef uint32_t at, home, used = 0
+        cdef uint32_t mask = (<uint32_t> 1 << self._slots.bits) - 1
+        cdef uint32_t* each = self._slots.each
+        cdef uint32_t at, home, who, used = 0
+        assert self._slots.hit <= mask <= self._slots.low and self._room <= self._slots.low
         for at in range(mask + 1):
-            if self._slots[at].who == NONE:
+            if each[at] == NONE:
                 continue
             used += 1
-            assert self._slots[at].tag == self._entries[self._slots[at].who].tag
-            assert self._entries[self._slots[at].who].state in (LIVE, AGED)
-            home = self._slots[at].tag >> (32 - self._slot_bits)
+            who = each[at] & self._slots.low
+            assert each[at] == spelt(&self._slots, self._entries[who].mark, who)
+            assert self._entries[who].mark & STATE in (LIVE, AGED)
+            home = slot_home(&self._slots, self._entries[who].mark)
             while home != at:
-                assert self._slots[home].who != NONE, "a gap hides an entry from its lookup"
+                assert each[home] != NONE, "a gap hides an entry from its lookup"
                 home = (home + 1) & mask
-        assert used == self._slots_used and 3 * used <= 2 * (mask + 1)
+            home = slot_home(&self._slots, self._entries[who].mark)
+            assert ((at - home) & mask) <= self._slots.reach
+        assert used == self._slots.used and 3 * used <= 2 * (mask + 1)
         return 0
 
     cdef int _check_queue(
@@ -307,26 +434,31 @@ cdef class TimedFilter(Shelf):
         uint32_t group,
         uint32_t count,
     ) except -1:
-        cdef uint32_t at, seen = 0, last = NONE, who = queue.first
-        while who != NONE:
-            assert self._entries[who].state == state and places[who].heap == NONE
-            assert places[who].before == last
-            assert last == NONE or earlier(self._entries, last, who)
-            assert group == NONE or self._entries[who].group == group
-            seen, last, who = seen + 1, who, places[who].after
-        assert queue.last == last
+        cdef uint32_t at, last, who, seen = 0
+        cdef bint own
+        for own in range(2):
+            last, who = NONE, queue.own_first if own else queue.first
+            while who != NONE:
+                assert self._entries[who].mark & MARKS == state
+                assert places[who].before == last
+                assert last == NONE or earlier(self._entries, last, who)
+                assert group == NONE or self.group_at(who) == group
+                seen, last, who = seen + 1, who, places[who].after
+            assert last == (queue.own_last if own else queue.last)
         for at in range(queue.heap_count):
             who = queue.heap[at]
-            assert self._entries[who].state == state and places[who].heap == at
+            assert self._entries[who].mark & MARKS == state | HEAPED
+            assert places[who].before == at
             assert at == 0 or not earlier(self._entries, who, queue.heap[(at - 1) // 2])
-            assert group == NONE or self._entries[who].group == group
+            assert group == NONE or self.group_at(who) == group
         assert seen + queue.heap_count == count
         return 0
 
     cdef int _check_departed(self) except -1:
         cdef uint32_t seen = 0, last = NONE, who = self._departed.first
         while who != NONE:
-            assert self._entries[who].state in (AGED, GONE) and self._places[who].before == last
+            assert self._entries[who].mark & MARKS in (AGED, GONE)
+            assert self._places[who].before == last
             if not self._departed_unsorted:
                 assert last == NONE or earlier(self._entries, last, who)
             seen, last, who = seen + 1, who, self._places[who].after
@@ -336,7 +468,7 @@ cdef class TimedFilter(Shelf):
     cdef int _check_groups(self) except -1:
         cdef uint32_t at, group, total = 0, grouped = 0
         for at in range(self._used):
-            if self._entries[at].state == LIVE and self._entries[at].group != NONE:
+            if self._entries[at].mark & STATE == LIVE and self.group_at(at) != NONE:
                 grouped += 1
         for at in range(self._groups.ranked):
             group = self._groups.ranking[at]
@@ -357,3 +489,6 @@ cdef class TimedFilter(Shelf):
         assert len(self._group_ids) == self._groups.ranked
         assert len(self._group_ids) + len(self._group_free) == self._groups.used
         return 0
+
+
+MutableMapping.register(TimedFilter)

@@ -3,10 +3,11 @@
 # It holds no Python object and runs no Python code, so nothing can re-enter it. A table has one
 # `Entry` for each position and one `Place` for each position and queue. Entries that live for the
 # default time come in order of deadline by themselves, because time does not go back: they stand in
-# a linked list. Those with a time of their own stand in a binary heap.
+# a linked list. Those with a time of their own stand in a second list as long as they come in order
+# too, and otherwise in a binary heap.
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from libc.stdint cimport uint32_t, uint64_t
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from libc.stdint cimport uint32_t
 
 
 cdef extern from *:
@@ -16,23 +17,59 @@ cdef extern from *:
     const uint32_t NONE "ROUTING_NONE"
 
 
+cdef enum:
+    # The lowest bits of an entry's mark: what it is, and whether it stands in heaps or in lists.
+    STATE = 3
+    HEAPED = 4
+    MARKS = 7
+
+
 cdef struct Entry:
     double expires
-    uint64_t order  # rises with every insertion; breaks ties of deadline
-    uint32_t tag  # bits of the key's hash
-    uint32_t group  # source group, NONE if it has none
-    uint32_t state
+    uint32_t order  # rises with every insertion; breaks ties of deadline
+    uint32_t mark  # bits of the key's hash, and in the lowest three STATE and HEAPED
 
 
 cdef struct Place:
-    uint32_t before
+    uint32_t before  # position in the heap for an entry that stands in one
     uint32_t after
-    uint32_t heap  # position in the heap, NONE if in the list
+
+
+cdef struct Due:
+    double expires
+    uint32_t order
+    uint32_t who
+
+
+cdef inline int due_compare(const void* one, const void* two) noexcept nogil:
+    cdef const Due* a = <const Due*> one
+    cdef const Due* b = <const Due*> two
+    if a.expires != b.expires:
+        return -1 if a.expires < b.expires else 1
+    return -1 if a.order < b.order else 1
+
+
+cdef inline Due* dues(const Entry* entries, uint32_t used, uint32_t states) noexcept nogil:
+    # What is in one of these states (bit n for state n), as memory for the caller to free and
+    # sort. NULL if there is no memory.
+    cdef Due* due = <Due*> PyMem_RawMalloc((<size_t> used + 1) * sizeof(Due))
+    cdef uint32_t who, count = 0
+    if due == NULL:
+        return NULL
+    for who in range(used):
+        if <uint32_t> 1 << (entries[who].mark & STATE) & states:
+            due[count].expires = entries[who].expires
+            due[count].order = entries[who].order
+            due[count].who = who
+            count += 1
+    return due
 
 
 cdef struct Queue:
     uint32_t first
     uint32_t last
+    uint32_t own_first
+    uint32_t own_last
     uint32_t* heap
     uint32_t heap_count
     uint32_t heap_room
@@ -53,7 +90,7 @@ cdef struct Groups:
 
 
 cdef inline void queue_init(Queue* queue) noexcept nogil:
-    queue.first = queue.last = NONE
+    queue.first = queue.last = queue.own_first = queue.own_last = NONE
     queue.heap = NULL
     queue.heap_count = queue.heap_room = 0
 
@@ -73,7 +110,7 @@ cdef inline void heap_put(
     Queue* queue, Place* places, uint32_t at, uint32_t who
 ) noexcept nogil:
     queue.heap[at] = who
-    places[who].heap = at
+    places[who].before = at
 
 
 cdef inline void heap_settle(
@@ -117,7 +154,6 @@ cdef inline int queue_reserve(Queue* queue) noexcept nogil:
 
 cdef inline void queue_append(Queue* queue, Place* places, uint32_t who) noexcept nogil:
     # The caller knows that `who` is due after everything in the list.
-    places[who].heap = NONE
     places[who].before = queue.last
     places[who].after = NONE
     if queue.last == NONE:
@@ -125,6 +161,17 @@ cdef inline void queue_append(Queue* queue, Place* places, uint32_t who) noexcep
     else:
         places[queue.last].after = who
     queue.last = who
+
+
+cdef inline void queue_append_own(Queue* queue, Place* places, uint32_t who) noexcept nogil:
+    # The same for the second list.
+    places[who].before = queue.own_last
+    places[who].after = NONE
+    if queue.own_last == NONE:
+        queue.own_first = who
+    else:
+        places[queue.own_last].after = who
+    queue.own_last = who
 
 
 cdef inline void queue_push(
@@ -136,19 +183,35 @@ cdef inline void queue_push(
     heap_settle(queue, places, entries, queue.heap_count - 1)
 
 
+cdef inline void queue_put(
+    Queue* queue, Place* places, const Entry* entries, uint32_t who, bint own_ttl
+) noexcept nogil:
+    # The mark of the entry says whether it goes to the heap.
+    if not own_ttl:
+        queue_append(queue, places, who)
+    elif entries[who].mark & HEAPED:
+        queue_push(queue, places, entries, who)
+    else:
+        queue_append_own(queue, places, who)
+
+
 cdef inline void queue_remove(
     Queue* queue, Place* places, const Entry* entries, uint32_t who
 ) noexcept nogil:
-    cdef uint32_t at = places[who].heap
-    if at == NONE:
-        if places[who].before == NONE:
+    cdef uint32_t at = places[who].before
+    if not entries[who].mark & HEAPED:
+        if places[who].before != NONE:
+            places[places[who].before].after = places[who].after
+        elif queue.first == who:
             queue.first = places[who].after
         else:
-            places[places[who].before].after = places[who].after
-        if places[who].after == NONE:
+            queue.own_first = places[who].after
+        if places[who].after != NONE:
+            places[places[who].after].before = places[who].before
+        elif queue.last == who:
             queue.last = places[who].before
         else:
-            places[places[who].after].before = places[who].before
+            queue.own_last = places[who].before
         return
     queue.heap_count -= 1
     if at < queue.heap_count:
@@ -157,11 +220,12 @@ cdef inline void queue_remove(
 
 
 cdef inline uint32_t queue_first(const Queue* queue, const Entry* entries) noexcept nogil:
-    if queue.heap_count == 0:
-        return queue.first
-    if queue.first == NONE or earlier(entries, queue.heap[0], queue.first):
-        return queue.heap[0]
-    return queue.first
+    cdef uint32_t who = queue.first
+    if queue.own_first != NONE and (who == NONE or earlier(entries, queue.own_first, who)):
+        who = queue.own_first
+    if queue.heap_count and (who == NONE or earlier(entries, queue.heap[0], who)):
+        who = queue.heap[0]
+    return who
 
 
 cdef inline bint outranks(
@@ -220,6 +284,27 @@ cdef inline void rerank(Groups* groups, const Entry* entries, uint32_t group) no
         groups.ranked += 1
         rank_put(groups, at, group)
     rank_settle(groups, entries, at)
+
+
+cdef inline uint32_t victim(
+    const Groups* groups, const Queue* live, const Entry* entries, uint32_t group
+) noexcept nogil:
+    # Who departs so that a newcomer of `group` fits: the first of the largest group, newcomer
+    # counted, so that it is the flood that pays for the flood.
+    cdef uint32_t own, other
+    cdef uint32_t largest
+    if groups.ranked == 0:
+        return queue_first(live, entries)
+    largest = groups.ranking[0]
+    other = queue_first(&groups.each[largest].queue, entries)
+    if group == NONE or group == largest or groups.each[group].count == 0:
+        return other
+    if groups.each[group].count + 1 < groups.each[largest].count:
+        return other
+    own = queue_first(&groups.each[group].queue, entries)
+    if groups.each[group].count + 1 > groups.each[largest].count:
+        return own
+    return own if earlier(entries, own, other) else other
 
 
 cdef inline int groups_reserve(Groups* groups) noexcept nogil:

@@ -5,36 +5,70 @@ asked for and nothing else.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, isfinite, isnan
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 cimport cython
 
 from routing._queue cimport NONE
 
-from time import monotonic
+from os import urandom
 
 from routing.errors import UsageError
 
-__all__ = ["MessageFilter"]
-
-cdef extern from *:
-    """
-    #if PY_VERSION_HEX >= 0x030E0000
-    #define routing_hash_bytes Py_HashBuffer
-    #else
-    #define routing_hash_bytes _Py_HashBytes
-    #endif
-    """
-    # Keyed by the interpreter (SipHash), so a stranger who chooses the bytes cannot aim.
-    Py_hash_t hash_bytes "routing_hash_bytes" (const void* source, Py_ssize_t size) noexcept
+__all__ = ["MessageFilter", "coarse"]
 
 cdef enum:
     ID_BYTES = 16
     RING_LEAST = 16
+    SLOTS_LEAST = 32
+    SMALL = 16_384
+    BYTES_LEAST = 1_024
+
+
+BYTES_MOST = 2**36
+
+
+def coarse():
+    """Return the seconds of the monotonic clock at the last tick of the kernel, 1 to 10 ms ago.
+
+    The clock of both filters unless they are given another: reading it costs 3 ns, not 22, and
+    `time.monotonic` is never behind it.
+    """
+    return coarse_seconds()
+
+
+cdef inline uint64_t slots_for(uint64_t count) noexcept nogil:
+    # The index for so many ids: a power of two, at most two thirds of it in use.
+    cdef uint64_t size = SLOTS_LEAST
+    while 2 * size < 3 * count:
+        size *= 2
+    return size
+
+
+cdef inline uint32_t longer(uint32_t room, uint32_t most) noexcept nogil:
+    # The next size of a ring: twice, and above a page by a quarter, so that little lies idle.
+    cdef uint64_t larger = room + (room // 4 if room >= 4_096 else room)
+    return <uint32_t> min(max(larger, <uint64_t> RING_LEAST), <uint64_t> most)
+
+
+cdef Py_ssize_t fitting(object bytes_max) except -1:
+    # How many ids so much memory holds, ring and index together.
+    cdef uint64_t size = SLOTS_LEAST, best = 0, most
+    if isinstance(bytes_max, bool) or not isinstance(bytes_max, int):
+        raise TypeError(f"bytes_max={bytes_max!r} must be an integer")
+    if not BYTES_LEAST <= bytes_max <= BYTES_MOST:
+        raise UsageError(
+            f"bytes_max={bytes_max} is refused; it must be from {BYTES_LEAST} to {BYTES_MOST}"
+        )
+    most = bytes_max
+    while size * sizeof(uint32_t) < most:
+        best = max(best, min(2 * size // 3, (most - size * sizeof(uint32_t)) // sizeof(Seen)))
+        size *= 2
+    return <Py_ssize_t> min(best, <uint64_t> CAPACITY_MAX)
 
 
 cdef double lifetime_of(object ttl) except -1:
@@ -100,9 +134,14 @@ cdef class MessageFilter:
     extend an id's life, so a flood of copies keeps nothing alive. At capacity the oldest id is
     forgotten and counted in `evicted`. It hands nothing back. Owned by one thread.
 
+    The index hashes under a secret of its own, drawn when the filter is made, so whoever chooses
+    the ids cannot make them meet.
+
     Args:
         ttl: How long an id is remembered, above 0, in the unit of `now` and `clock()`.
-        capacity: Most ids, at least 1. Memory grows with use, up to some 50 bytes each.
+        capacity: Most ids, at least 1. None: as many as `bytes_max` holds.
+        bytes_max: Most memory of its own, at least 1,024; lowers `capacity` to what fits. An id
+            takes 24 bytes in the ring and 6 to 12 in the index.
         clock: Called when no `now` is given. None: the largest `now` seen so far, 0 at first.
 
     Raises:
@@ -110,11 +149,18 @@ cdef class MessageFilter:
         TypeError: an argument of the wrong type.
     """
 
-    def __cinit__(self, ttl, *, capacity, clock=monotonic):
+    def __cinit__(self, ttl, *, capacity=None, bytes_max=None, clock=coarse):
+        cdef bytes secret = urandom(16)
         check_callable("clock", clock)
         self.ttl = lifetime_of(ttl)
-        self.capacity = capacity_of(capacity)
+        if capacity is None and bytes_max is None:
+            raise UsageError("a MessageFilter needs a bound; give capacity, bytes_max or both")
+        self.capacity = CAPACITY_MAX if capacity is None else capacity_of(capacity)
+        if bytes_max is not None:
+            self.capacity = min(self.capacity, fitting(bytes_max))
+        memcpy(self._secret, PyBytes_AS_STRING(secret), sizeof(self._secret))
         self._clock = clock
+        self._is_coarse = clock is coarse
         self._latest = 0.0 if clock is None else -INFINITY
         self._thread = PyThread_get_thread_ident()
 
@@ -135,6 +181,11 @@ cdef class MessageFilter:
         cdef double lifetime = 0 if ttl is None else lifetime_of(ttl)
         return self.insert_at(start, self._moment(now), lifetime) == 1
 
+    def add(self, id, /):
+        """Remember `id` and tell whether it is new, as `insert` does; by its clock alone. O(1)."""
+        cdef const uint8_t* start = id_of(id)
+        return self.insert_at(start, self._moment(None), 0) == 1
+
     def contains(self, id, now=None):
         """Tell whether `id` is remembered: `in`, for a caller that has `now`. O(1)."""
         cdef const uint8_t* start = id_of(id)
@@ -154,7 +205,7 @@ cdef class MessageFilter:
         PyMem_RawFree(self._slots)
         self._ring = NULL
         self._slots = NULL
-        self._room = self._head = self._count = 0
+        self._room = self._head = self._count = self._mask = 0
         self._latest = 0.0 if self._clock is None else -INFINITY
 
     def deadlines(self, now=None):
@@ -165,7 +216,7 @@ cdef class MessageFilter:
         self._moment(now)
         self._sweep()
         for k in range(self._count):
-            seen = &self._ring[(self._head + k) & (self._room - 1)]
+            seen = &self._ring[self._place(k)]
             ids.append((<const char*> seen.id)[:ID_BYTES])
             expires.append(seen.expires)
         return list(zip(ids, expires))
@@ -176,36 +227,37 @@ cdef class MessageFilter:
     # -- for compiled callers
 
     cdef int insert_at(self, const uint8_t* id, double now, double ttl) except -1:
-        cdef uint32_t tag = tag_of(hash_bytes(id, ID_BYTES))
+        cdef uint64_t hash
         cdef uint32_t at
         cdef double expires
         self._latest = max(self._latest, now)
-        self._sweep()
-        if self._slot_of(id, tag) >= 0:
+        if self._count and self._ring[self._head].expires <= self._latest:
+            self._sweep()
+        hash = self._hash(id)
+        if self._slot_of(id, hash) >= 0:
             return 0
         expires = self._latest + (ttl if ttl > 0 else self.ttl)
-        if self._count:
-            at = (self._head + self._count - 1) & (self._room - 1)
-            if expires < self._ring[at].expires:
-                raise UsageError(
-                    f"an id that expires at {expires!r} is refused; the last one does at "
-                    f"{self._ring[at].expires!r} and ids are kept in order: insert it earlier"
-                )
+        if expires < self._last and self._count:
+            raise UsageError(
+                f"an id that expires at {expires!r} is refused; the last one does at "
+                f"{self._last!r} and ids are kept in order: insert it earlier"
+            )
         if self._count == <uint32_t> self.capacity:
             self._drop_first()
             self.evicted += 1
         self._reserve()
-        at = (self._head + self._count) & (self._room - 1)
+        at = self._place(self._count)
         memcpy(self._ring[at].id, id, ID_BYTES)
-        self._ring[at].expires = expires
-        self._ring[at].tag = tag
+        self._ring[at].expires = self._last = expires
         self._count += 1
-        self._put(at)
+        self._put(at, hash)
         return 1
 
     cdef bint contains_at(self, const uint8_t* id, double now) noexcept:
-        cdef int64_t slot = self._slot_of(id, tag_of(hash_bytes(id, ID_BYTES)))
-        return slot >= 0 and self._ring[self._slots[slot]].expires > max(now, self._latest)
+        cdef int64_t slot = self._slot_of(id, self._hash(id))
+        if slot < 0:
+            return False
+        return self._ring[self._slots[slot] & self._low].expires > max(now, self._latest)
 
     # -- private
 
@@ -213,50 +265,70 @@ cdef class MessageFilter:
         cdef double moment
         if ROUTING_DEBUG:
             check_thread(self._thread)
-        if now is None and self._clock is None:
-            return self._latest
-        moment = moment_of(self._clock() if now is None else now)
+        if now is None:
+            if self._clock is None:
+                return self._latest
+            moment = coarse_seconds() if self._is_coarse else moment_of(self._clock())
+        else:
+            moment = moment_of(now)
         if moment > self._latest:
             self._latest = moment
         return self._latest
 
-    cdef int64_t _slot_of(self, const uint8_t* id, uint32_t tag) noexcept:
-        # The index is twice the ring, so a run ends soon and always ends.
-        cdef uint32_t mask = 2 * self._room - 1
-        cdef uint32_t slot
+    cdef inline uint64_t _hash(self, const uint8_t* id) noexcept:
+        cdef uint64_t[2] words
+        memcpy(words, id, ID_BYTES)
+        return folded(words[0] ^ self._secret[0], words[1] ^ self._secret[1])
+
+    cdef inline uint32_t _place(self, uint32_t nth) noexcept:
+        # Where the nth id of the ring stands.
+        cdef uint64_t at = <uint64_t> self._head + nth
+        return <uint32_t> (at if at < self._room else at - self._room)
+
+    cdef inline uint32_t _spelt(self, uint32_t at, uint64_t hash) noexcept:
+        # What a slot holds: the place in the lower bits, and above them bits of the hash, so that
+        # hardly any other id has to be looked at in the ring.
+        return (<uint32_t> (hash >> 32) & ~self._low) | at
+
+    cdef int64_t _slot_of(self, const uint8_t* id, uint64_t hash) noexcept:
+        # At least a third of the index is empty, so a run ends soon and always ends.
+        cdef uint32_t slot, held, wanted
         if self._count == 0:
             return -1
-        slot = tag & mask
+        slot = <uint32_t> hash & self._mask
+        wanted = self._spelt(0, hash)
         while self._slots[slot] != NONE:
-            if self._ring[self._slots[slot]].tag == tag and memcmp(
-                self._ring[self._slots[slot]].id, id, ID_BYTES
+            held = self._slots[slot]
+            if held & ~self._low == wanted and memcmp(
+                self._ring[held & self._low].id, id, ID_BYTES
             ) == 0:
                 return slot
-            slot = (slot + 1) & mask
+            slot = (slot + 1) & self._mask
         return -1
 
-    cdef void _put(self, uint32_t at) noexcept:
-        cdef uint32_t mask = 2 * self._room - 1
-        cdef uint32_t slot = self._ring[at].tag & mask
+    cdef void _put(self, uint32_t at, uint64_t hash) noexcept:
+        cdef uint32_t slot = <uint32_t> hash & self._mask
         while self._slots[slot] != NONE:
-            slot = (slot + 1) & mask
-        self._slots[slot] = at
+            slot = (slot + 1) & self._mask
+        self._slots[slot] = self._spelt(at, hash)
 
     cdef void _drop_first(self) noexcept:
-        cdef uint32_t mask = 2 * self._room - 1
-        cdef uint32_t gap = self._ring[self._head].tag & mask
-        cdef uint32_t slot
-        while self._slots[gap] != self._head:
-            gap = (gap + 1) & mask
-        slot = (gap + 1) & mask
+        cdef uint64_t hash = self._hash(self._ring[self._head].id)
+        cdef uint32_t gap = <uint32_t> hash & self._mask
+        cdef uint32_t wanted = self._spelt(self._head, hash)
+        cdef uint32_t slot, home
+        while self._slots[gap] != wanted:
+            gap = (gap + 1) & self._mask
+        slot = (gap + 1) & self._mask
         # Later ones of the run move back over the gap, so no tombstones are left behind.
         while self._slots[slot] != NONE:
-            if ((slot - self._ring[self._slots[slot]].tag) & mask) >= ((slot - gap) & mask):
+            home = <uint32_t> self._hash(self._ring[self._slots[slot] & self._low].id)
+            if ((slot - home) & self._mask) >= ((slot - gap) & self._mask):
                 self._slots[gap] = self._slots[slot]
                 gap = slot
-            slot = (slot + 1) & mask
+            slot = (slot + 1) & self._mask
         self._slots[gap] = NONE
-        self._head = (self._head + 1) & (self._room - 1)
+        self._head = self._place(1)
         self._count -= 1
 
     cdef void _sweep(self) noexcept:
@@ -264,42 +336,95 @@ cdef class MessageFilter:
             self._drop_first()
 
     cdef int _reserve(self) except -1:
-        cdef uint32_t room, k
-        cdef Seen* ring
-        cdef uint32_t* slots
-        if self._count < self._room:
-            return 0
-        room = 2 * self._room if self._room else RING_LEAST
-        ring = <Seen*> PyMem_RawMalloc(<size_t> room * sizeof(Seen))
-        slots = <uint32_t*> PyMem_RawMalloc(2 * <size_t> room * sizeof(uint32_t))
-        if ring == NULL or slots == NULL:
-            PyMem_RawFree(ring)
-            PyMem_RawFree(slots)
-            raise MemoryError
-        for k in range(self._count):
-            ring[k] = self._ring[(self._head + k) & (self._room - 1)]
-        memset(slots, 0xFF, 2 * <size_t> room * sizeof(uint32_t))
-        PyMem_RawFree(self._ring)
-        PyMem_RawFree(self._slots)
-        self._ring = ring
-        self._slots = slots
-        self._room = room
-        self._head = 0
-        for k in range(self._count):
-            self._put(k)
+        # Make room for one more; nothing has changed where there is no memory.
+        cdef uint64_t size
+        if self._count == self._room:
+            self._lengthen()
+        if 3 * (<uint64_t> self._count + 1) > 2 * (<uint64_t> self._mask + 1):
+            # A small index grows fourfold: it is built anew less often, for little memory.
+            size = slots_for(<uint64_t> self._count + 1)
+            self._index(size if size > SMALL else 2 * size, self._low)
         return 0
+
+    cdef int _lengthen(self) except -1:
+        # A longer ring. What stands at the same place in it keeps its slot.
+        cdef uint32_t room = longer(self._room, <uint32_t> self.capacity)
+        cdef uint32_t low = self._low
+        cdef Seen* ring
+        if self._head:
+            self._straighten()
+        while low < room:
+            low = 2 * low + 1
+        if low != self._low:
+            self._index(max(slots_for(<uint64_t> self._count + 1), <uint64_t> self._mask + 1), low)
+        ring = <Seen*> PyMem_RawRealloc(self._ring, <size_t> room * sizeof(Seen))
+        if ring == NULL:
+            raise MemoryError
+        self._ring = ring
+        self._room = room
+        return 0
+
+    cdef int _straighten(self) except -1:
+        # Turn the full ring until its first id stands at its first place.
+        cdef Seen* ring = <Seen*> PyMem_RawMalloc(<size_t> self._room * sizeof(Seen))
+        cdef Seen* old = self._ring
+        cdef uint32_t head = self._head
+        if ring == NULL:
+            raise MemoryError
+        memcpy(ring, old + head, <size_t> (self._room - head) * sizeof(Seen))
+        memcpy(ring + (self._room - head), old, <size_t> head * sizeof(Seen))
+        self._ring = ring
+        self._head = 0
+        try:
+            self._index(<uint64_t> self._mask + 1, self._low)
+        except MemoryError:
+            self._ring = old
+            self._head = head
+            PyMem_RawFree(ring)
+            raise
+        PyMem_RawFree(old)
+        return 0
+
+    cdef int _index(self, uint64_t size, uint32_t low) except -1:
+        # Build the index anew, with so many slots.
+        cdef uint32_t* slots = <uint32_t*> PyMem_RawMalloc(<size_t> size * sizeof(uint32_t))
+        cdef uint32_t k
+        if slots == NULL:
+            raise MemoryError
+        memset(slots, 0xFF, <size_t> size * sizeof(uint32_t))
+        PyMem_RawFree(self._slots)
+        self._slots = slots
+        self._mask = <uint32_t> (size - 1)
+        self._low = low
+        for k in range(self._count):
+            self._put(self._place(k), self._hash(self._ring[self._place(k)].id))
+        return 0
+
+    def _farthest(self):
+        """Return how many slots from its home the farthest id stands; for tests. O(n)."""
+        cdef uint32_t k, at, slot, most = 0
+        cdef uint64_t hash
+        for k in range(self._count):
+            at = self._place(k)
+            hash = self._hash(self._ring[at].id)
+            slot = <uint32_t> self._slot_of(self._ring[at].id, hash)
+            most = max(most, (slot - <uint32_t> hash) & self._mask)
+        return most
 
     def _check(self):
         """Assert every invariant of the ring and its index; for tests. O(n)."""
-        cdef uint32_t k, slot, at, used = 0
+        cdef uint32_t k, at, used = 0
+        cdef uint64_t slot
         assert self._count <= <uint32_t> self.capacity and self._count <= self._room
-        assert self._room & (self._room - 1) == 0 and (self._head < self._room or not self._room)
-        for slot in range(2 * self._room):
-            used += self._slots[slot] != NONE
+        assert self._room == 0 or (self._head < self._room and self._room <= self._low)
+        if self._slots != NULL:
+            assert self._mask & (self._mask + 1) == 0
+            for slot in range(<uint64_t> self._mask + 1):
+                used += self._slots[slot] != NONE
+            assert 3 * <uint64_t> used <= 2 * (<uint64_t> self._mask + 1)
         assert used == self._count
         for k in range(self._count):
-            at = (self._head + k) & (self._room - 1)
-            assert self._slot_of(self._ring[at].id, self._ring[at].tag) >= 0
-            assert k == 0 or (
-                self._ring[(at - 1) & (self._room - 1)].expires <= self._ring[at].expires
-            )
+            at = self._place(k)
+            slot = <uint64_t> self._slot_of(self._ring[at].id, self._hash(self._ring[at].id))
+            assert slot <= self._mask and self._slots[slot] & self._low == at
+            assert k == 0 or self._ring[self._place(k - 1)].expires <= self._ring[at].expires

@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
     "_filter": 1,
     "_seen": 1,
     "_shelf": 1,
+    "_slots": 1,
     "_tokens": 1,
     "_xor": 1,
     "_frames": 1,

@@ -37,9 +37,17 @@ def work():
             room.touch(k, now=now, ttl=70)
         plain.insert(number, marks[number % 64], now=now)
         plain.expire(now=now)
+        room[k] = marks[number % 64]
+        if number % 3 == 0:
+            assert room.pop(k) is marks[number % 64] and k not in room
+        elif number % 11 == 0:
+            del room[k]
+        elif number % 13 == 0:
+            room.popitem()
+            room.setdefault(k, marks[0])
     plain.insert(key, 1, now=now)
     for refused in (Refuses(), [], Refuses()):
-        for call in (plain.get, plain.remove, plain.touch):
+        for call in (plain.get, plain.remove, plain.touch, plain.__getitem__, plain.pop):
             try:
                 call(refused)
             except (TypeError, ZeroDivisionError):
@@ -48,6 +56,7 @@ def work():
     room.expire(now=now)
     room.deadlines()
     list(room)
+    room.items()
 
 def after():
     room.clear()
@@ -73,6 +82,7 @@ MESSAGES = """
 from routing._filter import MessageFilter
 
 room = MessageFilter(500, capacity=400, clock=None)
+small = MessageFilter(500, bytes_max=9_000)
 now = 0
 
 def work():
@@ -81,6 +91,7 @@ def work():
         now += 1
         room.insert((now * 7919 % 2**64).to_bytes(16, "big"), now=now)
         room.contains(number.to_bytes(16, "big"), now=now)
+        small.add(number.to_bytes(16, "little"))
     room.deadlines()
     if now % 10_000 == 0:
         room.clear()

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from routing._filter import MessageFilter, TimedFilter
+from routing._tokens import ByToken
 from tests.twin.filter_twin import MessageFilterTwin, TimedFilterTwin
 
 __all__: list[str] = []
 
+
+class Line(ByToken):
+    """A key that is compared in C."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+
 # Few keys, so that the same ones come again; equal ints and floats are one key.
-KEYS = st.sampled_from([1, 2, 3, 1.0, b"x" * 32, b"y" * 32, None, (1, 2)])
+KEYS = st.sampled_from(
+    [1, 2, 3, 1.0, b"x" * 32, b"y" * 32, b"x", None, (1, 2), Line(7), Line(7), Line(8)]
+)
 # The steps are fractions of the ttl of 8, so deadlines often meet exactly.
 STEPS = st.sampled_from([1, 4, 8, 3, 20, -3])
 TTLS = st.sampled_from([None, None, None, 4, 8, 20, 1e-300, 1e300, float("inf")])
@@ -79,6 +91,51 @@ class FilterMachine(RuleBasedStateMachine):
         if expected is not None:
             assert self.room[key] == expected
 
+    @rule(key=KEYS, spread=st.integers(0, 5))
+    def set_item(self, key: object, spread: int) -> None:
+        self.value += 6
+        value = self.value + spread
+        self.replaced += self.twin.insert(key, value) is not None
+        self.room[key] = value
+        self.inserted += 1
+
+    @rule(key=KEYS, spread=st.integers(0, 5))
+    def set_default(self, key: object, spread: int) -> None:
+        self.value += 6
+        value = self.value + spread
+        held = self.twin.get(key)
+        assert self.room.setdefault(key, value) == (value if held is None else held)
+        if held is None:
+            assert self.twin.insert(key, value) is None
+            self.inserted += 1
+
+    @rule(key=KEYS, way=st.sampled_from(["del", "pop", "popitem"]))
+    def take_live(self, key: object, way: str) -> None:
+        """What is live leaves by the mapping face; what has departed stays for `expire`."""
+        live = self.twin.deadlines(now=self.now)
+        if way == "popitem":
+            expected = live[0][:2] if live else None
+            found = self.room.popitem() if len(self.room) else None
+            assert found == expected
+            key = found[0] if found is not None else key
+        else:
+            value = self.twin.get(key, now=self.now)
+            expected = None if value is None else (key, value)
+            if way == "pop":
+                assert self.room.pop(key, None) == value
+            elif value is not None:
+                del self.room[key]
+            else:
+                with pytest.raises(KeyError):
+                    del self.room[key]
+        if expected is not None:
+            assert self.twin.remove(key) == expected[1]
+            self.removed += 1
+
+    @rule()
+    def numbers_run_out(self) -> None:
+        self.room._wear(2**32 - 3)
+
     @rule(key=KEYS)
     def remove(self, key: object) -> None:
         value = self.room.remove(key)
@@ -121,6 +178,7 @@ class FilterMachine(RuleBasedStateMachine):
         assert self.room.deadlines() == self.twin.deadlines()
         assert list(self.room) == [key for key, _, _ in self.twin.deadlines()]
         assert len(self.room) == len(self.twin)
+        assert self.room.items() == [(key, value) for key, value, _ in self.twin.deadlines()]
         assert self.room.next_expiry() == self.twin.next_expiry()
         assert self.room.backlog == self.twin.backlog
         assert len(self.expired) == len(set(self.expired)), "something was handed back twice"
@@ -135,10 +193,15 @@ class MessageFilterMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0
 
-    @initialize(capacity=st.sampled_from([1, 2, 7, 40]))
-    def make(self, capacity: int) -> None:
-        self.room = MessageFilter(8, capacity=capacity, clock=None)
-        self.twin = MessageFilterTwin(8, capacity=capacity)
+    @initialize(
+        capacity=st.sampled_from([1, 2, 7, 40, None]), bytes_max=st.sampled_from([None, 1_024])
+    )
+    def make(self, capacity: int | None, bytes_max: int | None) -> None:
+        bounds = {"capacity": capacity, "bytes_max": bytes_max}
+        if bounds == {"capacity": None, "bytes_max": None}:
+            bounds["bytes_max"] = 1_500
+        self.room = MessageFilter(8, clock=lambda: self.now, **bounds)
+        self.twin = MessageFilterTwin(8, capacity=self.room.capacity, clock=lambda: self.now)
 
     @rule(step=STEPS)
     def time_passes(self, step: int) -> None:
@@ -149,6 +212,12 @@ class MessageFilterMachine(RuleBasedStateMachine):
         for number in range(first, first + count):
             id = number.to_bytes(16, "big")
             assert self.room.insert(id, now=self.now) == self.twin.insert(id, now=self.now)
+
+    @rule(first=st.integers(0, 60), count=st.sampled_from([1, 1, 30]))
+    def add(self, first: int, count: int) -> None:
+        for number in range(first, first + count):
+            id = number.to_bytes(16, "big")
+            assert self.room.add(id) == self.twin.add(id)
 
     @rule(number=st.integers(0, 60))
     def look(self, number: int) -> None:

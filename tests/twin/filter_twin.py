@@ -168,13 +168,17 @@ class TimedFilterTwin(Generic[K, V]):
 class MessageFilterTwin:
     """What `MessageFilter` is, with every id in one list."""
 
-    def __init__(self, ttl: float, *, capacity: int) -> None:
-        self.ttl, self.capacity = ttl, capacity
+    def __init__(
+        self, ttl: float, *, capacity: int, clock: Callable[[], float] | None = None
+    ) -> None:
+        self.ttl, self.capacity, self.clock = ttl, capacity, clock
         self.ids: list[tuple[bytes, float]] = []
-        self.latest = 0.0
+        self.latest = 0.0 if clock is None else float("-inf")
         self.evicted = 0
 
     def moment(self, now: float | None) -> None:
+        if now is None and self.clock is not None:
+            now = self.clock()
         if now is not None:
             self.latest = max(self.latest, float(now))
         self.ids = [(id, expires) for id, expires in self.ids if self.latest < expires]
@@ -192,9 +196,13 @@ class MessageFilterTwin:
         self.ids.append((id, self.latest + self.ttl))
         return True
 
+    def add(self, id: bytes) -> bool:
+        return self.insert(id)
+
     def deadlines(self, now: float | None = None) -> list[tuple[bytes, float]]:
         self.moment(now)
         return self.ids
 
     def __len__(self) -> int:
+        self.moment(None)
         return len(self.ids)

@@ -155,7 +155,7 @@ def test_architecture_names_every_module() -> None:
 
 
 def test_program_of_the_readme_runs() -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=ROOT,
@@ -171,6 +171,24 @@ def test_program_of_the_readme_runs() -> None:
     assert [line[9:] for line in members] == [str(b"pong to who keeps it?")] * 2
     assert name[:8] in [line[:8] for line in members] and members[0][:8] != members[1][:8]
     assert churn.startswith("close group of 1 because ")
+
+
+def test_map_of_the_readme_forgets_and_hands_back(capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(lines.splitlines()) == 5
+    # The same lines on a clock that has reached 30 s when they come to the end.
+    moments = iter([0.0, 1.0, 1.0, 30.0])
+    turned = lines.replace("capacity=10_000", "capacity=10_000, clock=clock")
+    exec(turned, {"routing": routing, "clock": lambda: next(moments)})
+    assert capsys.readouterr().out == "one has gone with 1\n"
+
+
+def test_map_of_the_page_on_tables_runs() -> None:
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert names["seen"].keys() == ["one"]
 
 
 def shown_commands() -> list[str]:
@@ -193,7 +211,7 @@ def test_options_shown_are_options_of_the_command(
 
 
 def test_calls_shown_in_the_readme_exist() -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     prose = README.replace(program, "")
     for name in re.findall(r"`(?:await |async for event in )?(?:node\.)?(\w+)\(", prose):
         assert hasattr(routing.Node, name) or hasattr(routing, name), name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from routing._filter import MessageFilter
@@ -90,10 +92,73 @@ def test_what_is_no_bytes_is_refused() -> None:
 def test_bad_bounds_are_refused() -> None:
     with pytest.raises(UsageError, match="capacity=0"):
         MessageFilter(10, capacity=0)
-    with pytest.raises(TypeError, match="capacity=None"):
-        MessageFilter(10, capacity=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="capacity='5'"):
+        MessageFilter(10, capacity="5")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="ttl=0"):
         MessageFilter(0, capacity=1)
+
+
+def test_add_tells_what_insert_tells_by_the_clock() -> None:
+    moments = iter([0.0, 5.0, 10.0])
+    room = MessageFilter(10, capacity=5, clock=lambda: next(moments))
+    assert [room.add(id_of(1)), room.add(id_of(1)), room.add(id_of(1))] == [True, False, True]
+    own = MessageFilter(1_000, capacity=5)
+    assert own.add(id_of(1)) and not own.add(id_of(1)) and id_of(1) in own
+    with pytest.raises(UsageError, match="id of 15 bytes"):
+        own.add(bytes(15))
+
+
+def test_memory_is_bounded_by_bytes_too() -> None:
+    room = MessageFilter(10, bytes_max=1_024, clock=None)
+    assert room.capacity == 32, "24 bytes each in the ring, and 64 slots of 4"
+    for number in range(200):
+        room.insert(id_of(number), now=0)
+    room._check()
+    assert len(room) == 32 and room.evicted == 168
+    assert MessageFilter(10, capacity=9, bytes_max=2**20).capacity == 9
+    large = MessageFilter(10, bytes_max=40_000_000).capacity
+    assert large >= 1_000_000, "an id takes at most 40 bytes"
+
+
+def test_a_filter_without_a_bound_is_refused() -> None:
+    with pytest.raises(UsageError, match="needs a bound"):
+        MessageFilter(10)
+    for bad in (0, 1_023, 2**36 + 1):
+        with pytest.raises(UsageError, match="bytes_max="):
+            MessageFilter(10, bytes_max=bad)
+    with pytest.raises(TypeError, match="bytes_max="):
+        MessageFilter(10, bytes_max=1e6)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda number: number.to_bytes(16, "big"),
+        lambda number: number.to_bytes(16, "little"),
+        lambda number: (number << 32).to_bytes(16, "big"),
+        lambda number: (number << 64).to_bytes(16, "big"),
+        lambda number: number.to_bytes(8, "big") * 2,
+        lambda number: ((2**64 - 1 - number) << 64 | number).to_bytes(16, "little"),
+    ],
+)
+def test_ids_that_a_stranger_chooses_do_not_meet(chosen: Callable[[int], bytes]) -> None:
+    room = MessageFilter(10, capacity=20_000, clock=None)
+    for number in range(20_000):
+        room.insert(chosen(number), now=0)
+    room._check()
+    assert room._farthest() < 200, "as for random ids; under one hash it would be thousands"
+
+
+def test_ids_that_meet_in_one_filter_do_not_in_another() -> None:
+    def order(room: MessageFilter) -> list[int]:
+        farthest = []
+        for number in range(400):
+            room.insert(id_of(number), now=0)
+            farthest.append(room._farthest())
+        return farthest
+
+    ways = {tuple(order(MessageFilter(10, capacity=400, clock=None))) for _ in range(8)}
+    assert len(ways) > 1, "the secret of each filter is its own"
 
 
 def test_clock_is_read_when_no_now_is_given() -> None:
