@@ -9,7 +9,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench soak wheel sanitize clean
+.PHONY: build network test lint bench ratios soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -41,14 +41,27 @@ test: build
 lint: build
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint $(SOURCES)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint $(SOURCES) bench/_calls.pyx
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest --ignore-unused-allowlist --allowlist tests/typing/stubtest.allow \
 	    --mypy-config-file pyproject.toml $(ROOMS)
 
-bench: build
+# The benchmarks call the rooms from Python and, by a room of their own, from C.
+BENCH_JSON := build/bench.json
+$(VENV)/.bench: $(VENV)/.built bench/_calls.pyx
+	ROUTING_BENCH=1 $(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+bench: $(VENV)/.bench
 	$(PY) -m pytest bench --benchmark-enable --benchmark-only --benchmark-disable-gc \
-	    --benchmark-group-by=group --benchmark-columns=min,median,rounds --timeout=600 $(BENCH_ARGS)
+	    --benchmark-group-by=group --benchmark-columns=min,median,rounds --timeout=600 \
+	    --benchmark-json=$(BENCH_JSON) $(BENCH_ARGS)
+	$(PY) -m bench.table $(BENCH_JSON)
+
+# Everybody in turn, so that the ratios hold; RATIOS_ARGS=--full takes minutes, --check compares
+# with the committed ones, --write makes them.
+ratios: $(VENV)/.bench
+	$(PY) -m bench.ratios $(RATIOS_ARGS)
 
 # Delivery in 10,000 simulated nodes, then under churn of 1,000 for long; a JSON object each.
 FIGURES := $(PY) -m routing.simulation.figures
@@ -79,5 +92,5 @@ sanitize: build
 	    $$(cd $(CURDIR) && sed -n 's/^\([^#].*\)/\1/p' tests/sanitized.txt) $(TEST_ARGS)
 
 clean:
-	rm -rf $(JUNK) routing/*.so $(VENV)/.built
+	rm -rf $(JUNK) routing/*.so bench/*.so $(VENV)/.built $(VENV)/.bench
 	find routing tests bench tools -name __pycache__ -prune -exec rm -rf {} +

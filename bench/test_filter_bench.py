@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.peers import SEENS, TABLES, TTL, Peer, keys_of, loop
+from bench import suites
+from bench.peers import OPERATIONS, SEENS, TABLES, TTL, Peer, connections_of, keys_of, loop
+from bench.promises import geometric_mean
 from routing._filter import TimedFilter
 
 __all__: list[str] = []
@@ -20,7 +22,6 @@ SIZES = [
     pytest.param(1_000, id="smoke-1e3"),
     pytest.param(100_000, id="1e5"),
 ]
-OPERATIONS = ["insert", "refresh", "get hit", "get miss", "contains", "delete"]
 
 
 def rounds_for(size: int) -> int:
@@ -43,16 +44,52 @@ def test_timed_filter(benchmark: BenchmarkFixture, name: str, operation: str, si
     keys = keys_of(size)
     # Equal to the keys but not the same objects, as ids from a wire are.
     others = keys_of(2 * size)[size:] if operation == "get miss" else keys_of(size)
-    key_word = {"refresh": "insert", "get hit": "get", "get miss": "get"}.get(operation, operation)
-    run = loop(peer.statements[key_word])
+    measure(benchmark, f"filter {operation} / {size}", peer, operation, keys, others)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", ["dict", "routing", "routing, now given", "routing, own ttl"])
+def test_connections(benchmark: BenchmarkFixture, name: str, operation: str, size: int) -> None:
+    keys = connections_of(size)
+    others = connections_of(2 * size)[size:] if operation == "get miss" else connections_of(size)
+    group = f"filter of connections {operation} / {size}"
+    measure(benchmark, group, TABLES[name], operation, keys, others)
+
+
+def measure(
+    benchmark: BenchmarkFixture,
+    group: str,
+    peer: Peer,
+    operation: str,
+    keys: Sequence[object],
+    others: Sequence[object],
+) -> None:
+    others = others[: peer.few.get(operation, len(others))]
+    for key in others:
+        hash(key)
+    run = loop(peer.statements[OPERATIONS[operation]])
     fresh = operation == "insert"
 
     def prepare() -> tuple[tuple[Any, Sequence[object]], dict[str, Any]]:
-        return (peer.make(size) if fresh else filled(peer, size, keys), others), {}
+        table = peer.make(len(keys)) if fresh else filled(peer, len(keys), keys)
+        return (table, others), {}
 
-    benchmark.group = f"filter {operation} / {size}"
-    benchmark.extra_info["operations"] = size
-    benchmark.pedantic(run, setup=prepare, rounds=rounds_for(size))
+    benchmark.group = group
+    benchmark.extra_info["operations"] = len(others)
+    benchmark.pedantic(run, setup=prepare, rounds=rounds_for(len(keys)))
+
+
+def test_cost_grows_as_that_of_dict_does(benchmark: BenchmarkFixture) -> None:
+    """From a thousand entries to a million, beyond what the bare dict itself grows."""
+    means = []
+    for size, rounds in ((1_000, 50), (1_000_000, 3)):
+        groups = suites.tables(size, rounds, ["dict", "routing"])
+        means.append(geometric_mean(group.ratio("routing") for group in groups))
+    benchmark.group = "filter slope"
+    benchmark.extra_info["ratios to dict at 1e3 and 1e6"] = means
+    benchmark.pedantic(lambda: None)
+    assert means[1] < 1.5 * means[0], f"ratios to dict at 1e3 and 1e6: {means}"
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -102,7 +139,7 @@ def test_eviction_under_flood(benchmark: BenchmarkFixture, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("operation", ["check and insert", "contains"])
+@pytest.mark.parametrize("operation", ["check and insert", "insert", "contains"])
 @pytest.mark.parametrize("name", SEENS)
 def test_message_filter(benchmark: BenchmarkFixture, name: str, operation: str, size: int) -> None:
     peer = SEENS[name]
