@@ -361,6 +361,8 @@ class Bootstrapping:
         core.proxying.on_disconnected()
         core.feelers.on_disconnected()
         core.membership.on_disconnected()
+        core.registrar.on_disconnected()
+        core.vouching.on_disconnected()
         core.letting_go.on_disconnected()
         core.filling.on_disconnected()
         core.churning.on_disconnected()

@@ -180,6 +180,8 @@ class Connecting:
             reason = Refusal(refused.reason)
         except ValueError:
             reason = Refusal.BUSY
+        if reason is Refusal.NAME_UNKNOWN:
+            self.core.registrar.on_not_vouched()
         self.core.attempts.end(attempt, Outcome.REFUSED, CloseCode.NORMAL, reason)
 
     def _accept_response(self, attempt: Attempt, key: bytes, response: ConnectResponse) -> bool:
@@ -201,11 +203,29 @@ class Connecting:
         core.alarms.cancel(("resend", attempt.id))
         limits = core.limits
         core.attempts.extend(attempt, limits.responder_attempt_ns + limits.requester_slack_ns)
-        core.note(attempt.name, "response received; dialling the secondary")
-        core.alarm("secondary", attempt.id, limits.dial_timeout_ns)
-        targets = core.dials.choose(response.endpoints)
-        core.dials.start(Purpose.SECONDARY, attempt.id, targets, expect=key)
+        if core.vouching.is_known(key, attempt.name):
+            self._dial_secondary(attempt)
+        else:
+            core.vouching.ask_for_attempt(attempt, response.certificate)
         return True
+
+    def on_vouched(self, attempt_id: bytes, *, vouched: bool) -> None:
+        """Those who answer for the responder's key vouch for its name, or too few of them do."""
+        core = self.core
+        attempt = core.attempts.get(attempt_id)
+        if attempt is None:
+            return
+        if vouched:
+            self._dial_secondary(attempt)
+        else:
+            core.attempts.end(attempt, Outcome.NAME_UNKNOWN, CloseCode.NORMAL)
+
+    def _dial_secondary(self, attempt: Attempt) -> None:
+        core = self.core
+        core.note(attempt.name, "response received; dialling the secondary")
+        core.alarm("secondary", attempt.id, core.limits.dial_timeout_ns)
+        targets = core.dials.choose(attempt.endpoints)
+        core.dials.start(Purpose.SECONDARY, attempt.id, targets, expect=attempt.key)
 
     def on_secondary_failed(self, attempt_id: bytes, reason: DialFailure) -> None:
         """All dials of the secondary failed; B hears it when the full time has run out."""

@@ -7,7 +7,6 @@ for byte. A peer's fault is data: `handle` never raises for what a far end did.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -37,6 +36,7 @@ from routing.filling import Filling
 from routing.founding import Founding
 from routing.frames import Frames
 from routing.groups import Groups
+from routing.hearers import alarm_handlers
 from routing.hops import Hops
 from routing.identity import Signer
 from routing.inputs import (
@@ -72,12 +72,14 @@ from routing.peers import Peers
 from routing.probing import Probing
 from routing.proxying import Proxying
 from routing.receipts import Receipts
+from routing.registrar import Registrar
 from routing.relay import Relay
 from routing.snapshots import capture, digest_of, restore
 from routing.state import Detail, LinkRole, Phase, State
 from routing.suspects import Suspects
 from routing.table import RoutingTable
 from routing.throttling import Throttling
+from routing.vouching import Vouching
 
 __all__ = ["Core", "CoreConfig"]
 
@@ -124,7 +126,7 @@ class Core:
         self.table = RoutingTable(self.client_name)
         self._actions: list[do.Action] = []
         self._make_concerns()
-        self._alarm_handlers = self._make_alarm_handlers()
+        self._alarm_handlers = alarm_handlers(self)
         self.bootstrapping.configure(config.contacts)
         if config.certificate is not None:
             self.naming.hold(decode(Certificate, config.certificate))
@@ -142,6 +144,8 @@ class Core:
         self.founding = Founding(self)
         self.proxying = Proxying(self)
         self.naming = Naming(self)
+        self.registrar = Registrar(self)
+        self.vouching = Vouching(self)
         self.membership = Membership(self)
         self.letting_go = LettingGo(self)
         self.filling = Filling(self)
@@ -164,43 +168,6 @@ class Core:
         self.ballots = Ballots(self)
         self.agreement = Agreement(self)
         self.frames = Frames(self)
-
-    def _make_alarm_handlers(self) -> dict[str, Callable[[bytes], None]]:
-        return {
-            "dial": self.dials.on_stagger,
-            "resend": self.connecting.on_resend,
-            "secondary": self.connecting.on_secondary_timeout,
-            "probe": self.probing.on_timeout,
-            "round": self.bootstrapping.on_round_due,
-            "stagger": self.bootstrapping.on_stagger,
-            "admit": self.bootstrapping.on_admit_timeout,
-            "name": self.naming.on_retry,
-            "nameless": self.naming.on_timeout,
-            "joining": self.membership.on_join_timeout,
-            "rejoin": self.membership.on_rejoin,
-            "find": self.membership.on_find_retry,
-            "gather": self.membership.on_gather,
-            "repair": self.membership.on_repair,
-            "refresh": self.membership.on_refresh,
-            "unneeded": self.letting_go.on_timeout,
-            "churn": self.churning.on_due,
-            "relay": self.proxying.on_relay_timeout,
-            "held": self.moving.on_held_due,
-            "doubt": self.moving.on_doubt_due,
-            "proxy": self.moving.on_proxy_silent,
-            "feel": self.feelers.on_due,
-            "felt": self.feelers.on_timeout,
-            "news": self.feelers.on_news,
-            "request": self.messaging.on_timeout,
-            "retry": self.delivery.on_retry,
-            "owed": self.owing.on_due,
-            "receipt": self.receipts.on_broken,
-            "parts": self.parts.on_due,
-            "assembly": self.assembly.on_expired,
-            "suspect": self.suspects.on_timeout,
-            "group": self.groups.on_timeout,
-            "ballots": self.ballots.on_tick,
-        }
 
     # -- the contract
 
@@ -469,6 +436,7 @@ class Core:
     def _stop(self) -> None:
         self.cause = "stop requested"
         self.bootstrapping.on_stop()
+        self.vouching.on_disconnected()
         self.messaging.on_stop()
         self.parts.on_stop()
         self.assembly.on_stop()

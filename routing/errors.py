@@ -196,3 +196,5 @@ class Outcome(IntEnum):
     EVICTED = 11
     NAME_TAKEN = 12
     """The primary came up under a name another key already holds."""
+    NAME_UNKNOWN = 13
+    """Too few of those who answer for the peer's key vouch for its name."""

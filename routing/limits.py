@@ -124,6 +124,29 @@ class Limits:
     """From RequestName to a name, else another contact."""
     name_retry_ns: int = 2 * SECOND
     name_tries: int = 4
+    # -- names of others
+    name_renewed_ns: int = 1_200 * SECOND
+    """A node tells the group of its client name what its name is this often, +- 10 %."""
+    record_kept_ns: int = 3_600 * SECOND
+    """A name is kept for so long since the node renewed it."""
+    record_live_ns: int = 1_500 * SECOND
+    """A key has no other name for so long since then: until it has missed a renewal. A node that
+    was away for longer has lost the name it held and comes with another."""
+    records_max: int = 4_096
+    """Names kept of others, some 8 for each node there is near us; 1 KiB each."""
+    registrations_per_key_per_minute: int = 4
+    vouches_per_key_per_minute: int = 120
+    """Questions of one node that a member answers: in a small network every peer has the same
+    members. As many messages with records are taken of one member."""
+    vouched_ns: int = 1_200 * SECOND
+    """Who was vouched for, or connected with us, is not asked about again for so long."""
+    vouched_max: int = 4_096
+    vouches_max: int = 128
+    """Requests that wait for others to vouch for the requester; fair by network."""
+    vouch_retry_ns: int = 1_500_000_000
+    """For the answers to one round of questions; a round trip of the slowest."""
+    vouch_tries: int = 6
+    """Rounds: who answers for the key, and then whether they do, three times each."""
     join_proxy_ns: int = 60 * SECOND
     """The bootstrap connection is let go at the latest this long after joining was decided."""
     joiner_max_ns: int = 180 * SECOND
@@ -304,6 +327,7 @@ class Limits:
             )
         self._ordered("payload_bytes_max", "unacknowledged_bytes")
         self._ordered("find_retry_ns", "name_timeout_ns")
+        self._check_names()
         self._ordered("ballot_wanted_ns", "ballot_ns")
         self._ordered("find_retry_ns", "ballot_ns")
         self._ordered("frame_bytes_max", "ballot_bytes")
@@ -336,6 +360,17 @@ class Limits:
             raise ConfigError(
                 f"limit resend_ns[-1]={self.resend_ns[-1]} must be below "
                 f"requester_first_answer_ns={self.requester_first_answer_ns}"
+            )
+
+    def _check_names(self) -> None:
+        self._ordered("name_renewed_ns", "record_live_ns")
+        self._ordered("record_live_ns", "record_kept_ns")
+        asking = self.vouch_tries * self.vouch_retry_ns
+        if asking + self.dial_timeout_ns > self.responder_attempt_ns:
+            raise ConfigError(
+                f"limit vouch_tries={self.vouch_tries} times vouch_retry_ns={self.vouch_retry_ns} "
+                f"and dial_timeout_ns={self.dial_timeout_ns} must not exceed "
+                f"responder_attempt_ns={self.responder_attempt_ns}"
             )
 
     def _check_parts(self) -> None:
@@ -397,6 +432,7 @@ class Limits:
             mass_loss_jitter_ns=2 * SECOND,
             name_timeout_ns=8 * SECOND,
             name_retry_ns=300_000_000,
+            vouch_retry_ns=400_000_000,
             refound_after_ns=6 * SECOND,
             feeler_interval_ns=6 * SECOND,
             feelers_per_minute=20,

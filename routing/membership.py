@@ -213,6 +213,8 @@ class Membership:
             and core.groups.on_group(source.name, arrival.signed.key, answer.target, answer.names)
         ):
             return
+        if answer is not None and core.vouching.on_group(arrival, answer):
+            return
         find = None if answer is None else self.finds.get(answer.target)
         if answer is None or find is None or not isinstance(source, NodeAddress):
             core.count("group.unasked")
@@ -296,6 +298,7 @@ class Membership:
         """The first routing connection: repair and refresh begin."""
         core = self.core
         core.bootstrapping.on_connected()
+        core.registrar.on_connected()
         core.alarm("repair", b"", core.dice.around(core.limits.repair_interval_ns, 50))
         core.alarm("refresh", b"", core.dice.around(core.limits.refresh_interval_ns, 50))
 
@@ -325,6 +328,7 @@ class Membership:
             if listed:
                 self.consider(listed, teller)
         self._send_lists()
+        core.registrar.on_gather()
 
     def on_repair(self, _subject: bytes) -> None:
         """Alarm: the regular round of lists, and of buckets that hold too few or are idle."""
@@ -339,6 +343,7 @@ class Membership:
                 self._find_bucket(bucket)
         core.letting_go.on_tick()
         core.filling.on_tick()
+        core.registrar.on_gather()
 
     def _send_lists(self) -> None:
         """Send our list, or its digest if unchanged, to every member of our close group."""

@@ -34,6 +34,7 @@ from routing.messages import (
     vote_body,
 )
 from routing.names import client_name, distance, nearest, short
+from routing.registrar import Word
 from routing.responding import is_own_reply_address
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ class Naming:
         core.cause = f"named {short(core.name)}"
         core.count("name.taken")
         self.keep()
+        core.registrar.on_named()
         core.membership.join()
 
     # -- voting
@@ -241,8 +243,14 @@ class Naming:
             return
         present = core.table.name_of_key(signed.key)
         held = request.held
-        if held is not None and self._confirms(signed.key, held, present):
+        if held is not None and self._confirms(signed.key, held):
             self._vote(signed.key, request.reply_to, held.n1, held.n2, len(group))
+            return
+        recorded = core.registrar.live_certificate(signed.key)
+        if recorded is not None:
+            # It has a name, whether it knows it or not: a key has no second one.
+            core.count("vote.recorded")
+            self._vote(signed.key, request.reply_to, recorded.n1, recorded.n2, len(group))
             return
         others = [name for name in group if name != present]
         if others:
@@ -260,11 +268,12 @@ class Naming:
         self.served.insert(key, True, now=core.now)
         return True
 
-    def _confirms(self, key: bytes, held: Certificate, present: bytes | None) -> bool:
+    def _confirms(self, key: bytes, held: Certificate) -> bool:
+        """Tell whether a held name is right; from now on it is the one we know of this key."""
         core = self.core
         if not is_valid(key, held, signer=core.signer, tag=core.tag):
             return False
-        return present is None or present == certified_name(key, held)
+        return core.registrar.record(key, held, Word.OWN, checked=True)
 
     def _vote(self, key: bytes, reply_to: Address, n1: bytes, n2: bytes, size: int) -> None:
         core = self.core

@@ -68,6 +68,7 @@ class Peers:
         """A consolidated connection has ended, by us or by them."""
         core = self.core
         core.table.remove(link.name)
+        core.vouching.trust(link.key, link.name)
         if code is not CloseCode.UNNEEDED:
             self.recent_losses = [*self.recent_losses, core.now][-64:]
         core.bootstrapping.on_peer_lost(self.endpoints.pop(link.name, []))

@@ -45,7 +45,7 @@ __all__ = ["Relay"]
 GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.BALLOT})
 """Kinds of the application, for the members of the exact group."""
 
-COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME}
+COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
 CLIENT_KINDS = frozenset(
@@ -314,10 +314,14 @@ class Relay:
         if arrival.signed.kind in GROUP_KINDS:
             core.groups.on_message(arrival, target)
             return
+        members: list[bytes] = []
         if arrival.signed.kind is MessageKind.REQUEST_NAME:
-            for name in core.table.group(target):
-                if name != core.name:
-                    core.send(core.link_to(name), FrameKind.GROUP_COPY, arrival.envelope)
+            members = core.table.group(target)
+        elif arrival.signed.kind is MessageKind.REGISTER:
+            members = core.registrar.members(arrival.signed.key)
+        for name in members:
+            if name != core.name:
+                core.send(core.link_to(name), FrameKind.GROUP_COPY, arrival.envelope)
         self.consume(arrival)
 
     def pass_on(self, link: Link, envelope: Envelope, priority: int = 0) -> None:
@@ -421,6 +425,14 @@ class Relay:
                 core.membership.on_group(arrival)
             case MessageKind.COPY:
                 core.groups.on_copy(arrival)
+            case MessageKind.REGISTER:
+                core.registrar.on_register(arrival)
+            case MessageKind.RECORDS:
+                core.registrar.on_records(arrival)
+            case MessageKind.VOUCH:
+                core.registrar.on_vouch(arrival)
+            case MessageKind.VOUCHED:
+                core.vouching.on_vouched(arrival)
             case MessageKind.UNROUTABLE:
                 core.messaging.on_unroutable(arrival)
             case MessageKind.ACKNOWLEDGED:
@@ -439,8 +451,6 @@ class Relay:
                 core.ballots.on_ballot(arrival)
             case MessageKind.WHOLE_WANTED:
                 core.casting.on_wanted(arrival)
-            case _:
-                core.count("consumed.not_known_here")
 
     def _is_authentic(self, signed: Signed) -> bool:
         """Tell whether the source follows from the key (the signature is checked after)."""

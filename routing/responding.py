@@ -86,6 +86,9 @@ class Responding:
         if given is not None:
             self._repeat(given)
             return
+        if core.vouching.holds(request.attempt):
+            core.count("request.being_vouched")
+            return
         name = certified_name(signed.key, request.certificate)
         if not is_valid(signed.key, request.certificate, signer=core.signer, tag=core.tag):
             core.count("request.bad_certificate")
@@ -106,8 +109,19 @@ class Responding:
         core.relay.answer(given.envelope, given.reply_to, route=given.repeats)
 
     def _weigh(self, arrival: Arrival, request: ConnectRequest, name: bytes) -> None:
-        """A new valid request: crossing, already connected, wanted, within budget?"""
+        """A new valid request: crossing, already connected, wanted, within budget, vouched for?"""
         core, signed = self.core, arrival.signed
+        if not self._has_precedence(signed, request, name):
+            return
+        held = core.table.name_of_key(signed.key)
+        if held is not None:
+            core.probing.probe(held, arrival)
+            return
+        self.go_on(arrival, request)
+
+    def _has_precedence(self, signed: Signed, request: ConnectRequest, name: bytes) -> bool:
+        """Tell whether a request goes on although we may have an attempt with its source."""
+        core = self.core
         ours = core.attempts.with_name(name)
         if ours is not None:
             restarted = bool(ours.incarnation) and ours.incarnation != request.incarnation
@@ -115,19 +129,21 @@ class Responding:
                 if not who_yields(core.key, signed.key):
                     core.count("request.crossing_won")
                     core.connecting.resend_now(ours)
-                    return
+                    return False
                 core.count("request.crossing_lost")
                 core.attempts.end(ours, Outcome.LOST_PRIORITY, CloseCode.LOST_PRIORITY)
             else:
                 core.attempts.end(ours, Outcome.RESTARTED, CloseCode.REPLACED)
-        held = core.table.name_of_key(signed.key)
-        if held is not None:
-            core.probing.probe(held, arrival)
-            return
-        self.go_on(arrival, request)
+        return True
 
-    def go_on(self, arrival: Arrival, request: ConnectRequest) -> None:
-        """The key is not connected with us (any longer): want it, or refuse."""
+    def go_on(self, arrival: Arrival, request: ConnectRequest, *, vouched: bool = False) -> None:
+        """The key is not connected with us (any longer): want it, or refuse.
+
+        Args:
+            arrival: What came.
+            request: The request in it.
+            vouched: Its name has been vouched for; budgets were looked at before.
+        """
         core, signed = self.core, arrival.signed
         name = certified_name(signed.key, request.certificate)
         if core.name is None or core.attempts.with_name(name) is not None:
@@ -138,7 +154,7 @@ class Responding:
             core.filling.on_wish(name)
             self.refuse(signed, request, reason)
             return
-        if not self.attempt_rate.allow(signed.key, core.now):
+        if not vouched and not self.attempt_rate.allow(signed.key, core.now):
             self.refuse(signed, request, Refusal.BUSY)
             return
         targets = core.dials.choose(request.endpoints)
@@ -146,7 +162,30 @@ class Responding:
             core.count("request.no_endpoint")
             self.refuse(signed, request, Refusal.NO_ENDPOINT)
             return
-        self._respond(arrival, request, name, targets)
+        if vouched or core.vouching.is_known(signed.key, name):
+            self._respond(arrival, request, name, targets)
+        elif not core.vouching.ask_for_request(arrival, name, request.certificate, targets[0]):
+            self.refuse(signed, request, Refusal.BUSY)
+
+    def on_vouched(self, arrival: Arrival, *, vouched: bool) -> None:
+        """What was found out about the source of a request; meanwhile much may have changed."""
+        core, signed = self.core, arrival.signed
+        request = _request_of(arrival)
+        name = certified_name(signed.key, request.certificate)
+        if core.name is None or request.target != core.name:
+            core.count("request.overtaken")
+        elif not vouched:
+            self.refuse(signed, request, Refusal.NAME_UNKNOWN)
+        elif not self._has_precedence(signed, request, name):
+            return
+        elif core.table.name_of_key(signed.key) is not None:
+            core.count("request.overtaken")
+        else:
+            self.go_on(arrival, request, vouched=True)
+
+    def on_no_room(self, arrival: Arrival) -> None:
+        """Another's request has taken the place of one that waited to be vouched for."""
+        self.refuse(arrival.signed, _request_of(arrival), Refusal.BUSY)
 
     def _respond(
         self, arrival: Arrival, request: ConnectRequest, name: bytes, targets: list[str]
@@ -226,3 +265,9 @@ class Responding:
             return
         core.send(primary, FrameKind.CONFIRMATION, Confirmation(attempt.id, one_way=False))
         core.connecting.consolidate(attempt, primary)
+
+
+def _request_of(arrival: Arrival) -> ConnectRequest:
+    request = decode(ConnectRequest, arrival.signed.body)
+    assert request is not None, "it was decoded when it came"
+    return request

@@ -42,10 +42,12 @@ from routing.recall import (
     restore_direct,
     restore_seen,
 )
+from routing.registrar import RegistrarMemory
 from routing.requests import Pending
 from routing.responding import Given
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable
+from routing.vouching import VouchingMemory
 
 if TYPE_CHECKING:
     from routing._filter import TimedFilter
@@ -118,6 +120,8 @@ class NetworkMemory(Struct):
     proposed: list[bytes]
     confirming: int
     served: list[tuple[bytes, bool, float]]
+    registrar: RegistrarMemory
+    vouching: VouchingMemory
     close_group: list[bytes]
     recent_losses: list[int]
     peer_endpoints: dict[bytes, list[str]]
@@ -331,6 +335,8 @@ def _capture_network(core: Core) -> NetworkMemory:
         proposed=naming.proposed,
         confirming=naming.confirming,
         served=naming.served.deadlines(now=core.now),
+        registrar=core.registrar.export(),
+        vouching=core.vouching.export(),
         close_group=peers.close_group,
         recent_losses=peers.recent_losses,
         peer_endpoints=peers.endpoints,
@@ -380,6 +386,8 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
     ):
         setattr(naming, name, getattr(memory, name))
     _refill(naming.served, memory.served, core.now)
+    core.registrar.load(memory.registrar)
+    core.vouching.load(memory.vouching)
     peers.close_group = memory.close_group
     peers.recent_losses = memory.recent_losses
     peers.endpoints = memory.peer_endpoints

@@ -250,7 +250,12 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
 unexpected Hello BAD_HELLO). CLOSE and HEARTBEAT end in the host and stand in no row."""
 
 JOINER_KINDS: Final = frozenset(
-    {MessageKind.REQUEST_NAME, MessageKind.FIND_GROUP, MessageKind.CONNECT_REQUEST}
+    {
+        MessageKind.REQUEST_NAME,
+        MessageKind.REGISTER,
+        MessageKind.FIND_GROUP,
+        MessageKind.CONNECT_REQUEST,
+    }
 )
 """Routed messages that a joiner or a feeler may send through its proxy."""
 

@@ -174,6 +174,7 @@ def test_every_cell_of_an_attempts_dial_is_met() -> None:
         if link is None:
             (link, *_) = stage.core.links_of(LinkRole.CONSOLIDATED)
         wire = stage.open[link.token]
+        stage.trust(PEER)
         request = PEER.request(stage.name, hop=wire.person.name)
         destination = (
             ClientAddress(wire.person.name, stage.core.key)

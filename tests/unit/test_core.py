@@ -156,6 +156,7 @@ def joining() -> Stage:
     stage, proxy = Stage.named(FRIEND)
     here = ClientAddress(FRIEND.name, stage.core.key)
     for person in map(Person, range(80, 92)):
+        stage.trust(person)
         request = person.request(stage.name, hop=FRIEND.name)
         proxy.routed(person.seal(MessageKind.CONNECT_REQUEST, here, request))
         primary = stage.connect(person)

@@ -57,6 +57,8 @@ class Spare:
         self.a = 1 - self.b
         self.friends: list[list[Wire]] = [[], []]
         self.crowd(self.a, within=distance(*names))
+        for stage, other in (pair.stages, reversed(pair.stages)):
+            stage.trust(other.person)
         pair.ask(self.b)
         pair.run()
         pair.assert_connected()
@@ -310,6 +312,7 @@ def test_restored_core_remembers_what_it_asked_and_with_whom_it_agreed() -> None
 
 
 def ask_for_a_place(stage: Stage, friend: Wire, person: Person, *, urgent: bool) -> Refusal | None:
+    stage.trust(person)
     request = person.request(stage.name, hop=friend.person.name, urgent=urgent)
     said = friend.routed(person.asks(request))
     refused = said.messages(friend, MessageKind.CONNECT_REFUSED, ConnectRefused)
@@ -362,6 +365,7 @@ def test_newcomer_that_is_needed_no_longer_goes_itself() -> None:
     stage, wires = crowded(0, limits=Limits().but(table_max=17))
     first, second = in_bucket(stage.name, 0, 10)[8:]
     friend, requests = wires[0], []
+    stage.trust(first, second)
     for person in (first, second):
         requests.append(person.request(stage.name, hop=friend.person.name))
         friend.routed(person.asks(requests[-1]))

@@ -271,11 +271,13 @@ MAY = {
     HelloRole.JOIN: {
         MessageKind.CONNECT_REQUEST,
         MessageKind.REQUEST_NAME,
+        MessageKind.REGISTER,
         MessageKind.FIND_GROUP,
     },
     HelloRole.FEEL: {
         MessageKind.CONNECT_REQUEST,
         MessageKind.REQUEST_NAME,
+        MessageKind.REGISTER,
         MessageKind.FIND_GROUP,
     },
     HelloRole.CLIENT: {

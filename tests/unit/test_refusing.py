@@ -65,6 +65,7 @@ def test_name_that_fits_nowhere_is_refused_not_wanted_unless_it_is_urgent() -> N
     stage, wires = Stage.among(*persons)
     unwanted = [p for p in map(Person, range(60, 90)) if not stage.core.table.wanted(p.name)]
     person, friend = unwanted[0], wires[0]
+    stage.trust(person)
     hop = friend.person.name
     said = friend.routed(person.asks(person.request(stage.name, hop=hop, urgent=False)))
     (refused,) = said.messages(friend, MessageKind.CONNECT_REFUSED, ConnectRefused)

@@ -1,0 +1,390 @@
+"""Before we dial for a key that is new to us: do those who answer for it know it by this name?
+
+Two questions, by different first hops, find out who answers for the key; of those that both answers
+agree on, more than half must vouch for the name. What is known so is remembered for a while, and so
+is whom we were connected with. With fewer than 8 peers arithmetic suffices: there is no group to
+ask. What those who are asked look at is in `registrar`.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from routing._filter import TimedFilter
+from routing.admission import choose_victim
+from routing.bodies import ConnectRequest, FindGroup, GroupIs, Vouch, Vouched
+from routing.endpoints import source_group
+from routing.limits import GROUP_SIZE
+from routing.links import Arrival, host_of
+from routing.messages import (
+    Certificate,
+    GroupAddress,
+    MessageKind,
+    NodeAddress,
+    ViaAddress,
+    decode,
+    encode,
+)
+from routing.names import client_name, nearest
+
+if TYPE_CHECKING:
+    from routing.attempts import Attempt
+    from routing.core import Core
+
+__all__ = ["Inquiry", "Vouching", "VouchingMemory"]
+
+VIEWS: Final = 2
+"""Answers about who the group is that must agree, each by a first hop of its own."""
+
+
+SPARE: Final = 1
+"""Members asked at first beyond those that must vouch; the others are asked if these do not."""
+
+
+ROUNDS: Final = 2
+"""In which the members found are asked; then it is asked anew who they are."""
+
+
+class Inquiry(Struct):
+    """A name of a key that others are asked about, and what waits for the outcome."""
+
+    key: bytes
+    name: bytes
+    certificate: Certificate
+    since: int
+    source: str = ""
+    """Where the request that waits would have us dial."""
+    attempt: bytes = b""
+    """Of ours, whose secondary waits."""
+    request: Arrival | None = None
+    """Of theirs, whose answer waits."""
+    hops: list[bytes] = []
+    """First hops by which was asked who the group is."""
+    views: dict[bytes, list[bytes]] = {}
+    """First hop -> the at most 8 that answer for the key, by what came through it."""
+    members: list[bytes] = []
+    """Those that the views agree on; empty until they do."""
+    rounds: int = 0
+    """In which these members were asked."""
+    asked: dict[bytes, int] = {}
+    """Name -> how often; not all members at first, for a majority is enough."""
+    voices: dict[bytes, tuple[bytes, bool]] = {}
+    """Key of who was asked -> its name, and whether it vouches."""
+    tries: int = 0
+
+    @property
+    def said(self) -> dict[bytes, bool]:
+        """What members have answered, by name."""
+        return {name: says for name, says in self.voices.values() if name in self.members}
+
+
+class VouchingMemory(Struct):
+    """The state of a `Vouching`."""
+
+    open: dict[bytes, Inquiry]
+    trusted: list[tuple[bytes, bool, float]]
+
+
+class Vouching:
+    """Inquiries of one core, and the names it need not ask about."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        limits = core.limits
+        self.open: dict[bytes, Inquiry] = {}
+        """Key and name -> what is being found out; the oldest first."""
+        self.trusted: TimedFilter[bytes, bool] = TimedFilter(
+            limits.vouched_ns, capacity=limits.vouched_max, clock=None
+        )
+
+    # -- what needs no asking
+
+    def is_known(self, key: bytes, name: bytes) -> bool:
+        """Tell whether this name of a key may be dialled for without asking anybody."""
+        core = self.core
+        if core.table.name_of_key(key) == name:
+            return True
+        if self.trusted.contains(key + name, now=core.now):
+            core.count("vouch.remembered")
+            return True
+        if len(core.table) < GROUP_SIZE:
+            core.count("vouch.arithmetic")
+            return True
+        return False
+
+    def trust(self, key: bytes, name: bytes) -> None:
+        """This name of a key was vouched for, or we were connected with it until now."""
+        now = self.core.now
+        self.trusted.insert(key + name, True, now=now)
+        self.trusted.expire(now=now)
+
+    # -- beginning
+
+    def holds(self, attempt: bytes) -> bool:
+        """Tell whether a request of this attempt waits here."""
+        for inquiry in self.open.values():
+            waiting = inquiry.request
+            request = None if waiting is None else decode(ConnectRequest, waiting.signed.body)
+            if request is not None and request.attempt == attempt:
+                return True
+        return False
+
+    def ask_for_attempt(self, attempt: Attempt, certificate: Certificate) -> None:
+        """Find out before the secondary of an attempt of ours is dialled."""
+        self._inquiry(attempt.key, attempt.name, certificate).attempt = attempt.id
+
+    def ask_for_request(
+        self, arrival: Arrival, name: bytes, certificate: Certificate, endpoint: str
+    ) -> bool:
+        """Find out before the primary of a request is dialled; False if there is no room for it.
+
+        A later request of the same key takes the place of an earlier one.
+        """
+        key = arrival.signed.key
+        source = source_group(host_of(endpoint))
+        if key + name not in self.open and not self._make_room(source):
+            self.core.count("vouch.no_room")
+            return False
+        inquiry = self._inquiry(key, name, certificate)
+        inquiry.request, inquiry.source = arrival, source
+        return True
+
+    def _make_room(self, newcomer: str) -> bool:
+        """Fair by where we are to dial: a crowd from one network does not keep others waiting."""
+        waiting = [each for each in self.open.values() if each.request is not None]
+        if len(waiting) < self.core.limits.vouches_max:
+            return True
+        entries = [(rank, each.source, each.since) for rank, each in enumerate(waiting)]
+        victim = choose_victim(entries, newcomer)
+        if victim is None:
+            return False
+        self.core.count("vouch.displaced")
+        self._give_up_request(waiting[victim])
+        return True
+
+    def _give_up_request(self, inquiry: Inquiry) -> None:
+        arrival, inquiry.request = inquiry.request, None
+        if not inquiry.attempt:
+            self._end(inquiry)
+        if arrival is not None:
+            self.core.connecting.responding.on_no_room(arrival)
+
+    def _inquiry(self, key: bytes, name: bytes, certificate: Certificate) -> Inquiry:
+        core = self.core
+        inquiry = self.open.get(key + name)
+        if inquiry is None:
+            inquiry = self.open[key + name] = Inquiry(key, name, certificate, core.now)
+            core.count("vouch.begun")
+            core.note(name, "asking who vouches for this name")
+            self._next(inquiry)
+        return inquiry
+
+    # -- asking
+
+    def on_due(self, subject: bytes) -> None:
+        """Alarm: too few have answered; ask those once more, by other ways, or give up."""
+        inquiry = self.open.get(subject)
+        if inquiry is None:
+            return
+        if len(self.core.table) < GROUP_SIZE:
+            self.core.count("vouch.arithmetic")
+            self._decide(inquiry, vouched=True)
+        else:
+            self._next(inquiry)
+
+    def _next(self, inquiry: Inquiry) -> None:
+        core = self.core
+        if inquiry.tries >= core.limits.vouch_tries or core.name is None:
+            self._decide(inquiry, vouched=False)
+            return
+        inquiry.tries += 1
+        core.alarm("vouch", inquiry.key + inquiry.name, core.limits.vouch_retry_ns)
+        if inquiry.rounds >= ROUNDS:
+            # Those that were asked and say nothing may be members no longer.
+            inquiry.members, inquiry.views, inquiry.rounds = [], {}, 0
+        if not inquiry.members:
+            self._look_up(inquiry)
+        if not inquiry.members:
+            self._find(inquiry)
+        elif not inquiry.rounds:
+            self._ask_first(inquiry)
+        else:
+            inquiry.rounds += 1
+            for name in self._silent(inquiry):
+                self._ask(inquiry, name)
+
+    def _look_up(self, inquiry: Inquiry) -> None:
+        """Need nobody be asked who the group is, because we know it exactly?"""
+        group = self.core.groups.known(client_name(inquiry.key))
+        if group is not None and len(group.members) >= GROUP_SIZE:
+            self.core.count("vouch.group_known")
+            inquiry.members = self._others(inquiry, group.members)
+
+    def _others(self, inquiry: Inquiry, names: list[bytes]) -> list[bytes]:
+        """Return the at most 8 of these that answer for the key: not its own node."""
+        target = client_name(inquiry.key)
+        own = (inquiry.name, self.core.table.name_of_key(inquiry.key))
+        return nearest(target, [name for name in names if name not in own], GROUP_SIZE)
+
+    def _find(self, inquiry: Inquiry) -> None:
+        """Ask by first hops that were not taken yet, as many as views are missing."""
+        core = self.core
+        assert core.name is not None
+        target = client_name(inquiry.key)
+        ways = [name for name in core.hops.ways(target) if name not in inquiry.views]
+        # Two at first; then the next best by turns, until two have brought views that agree.
+        first, missing = VIEWS * (inquiry.tries - 1), max(1, VIEWS - len(inquiry.views))
+        turn = [ways[(first + number) % len(ways)] for number in range(min(missing, len(ways)))]
+        for hop in turn:
+            if hop not in inquiry.hops:
+                inquiry.hops.append(hop)
+            core.count("vouch.find_asked")
+            core.relay.send(
+                MessageKind.FIND_GROUP,
+                GroupAddress(target),
+                encode(FindGroup(target, ViaAddress(hop, core.name))),
+                hop=hop,
+                leave_out=core.name,
+            )
+
+    def on_group(self, arrival: Arrival, answer: GroupIs) -> bool:
+        """A GroupIs; tell whether it answers a question of ours.
+
+        Whom an answer came by is told by its destination, which the answerer has signed.
+        """
+        core, to = self.core, arrival.signed.destination
+        asked = [
+            each
+            for each in self.open.values()
+            if isinstance(to, ViaAddress)
+            and to.hop in each.hops
+            and client_name(each.key) == answer.target
+        ]
+        for inquiry in asked:
+            assert isinstance(to, ViaAddress) and core.name is not None
+            if inquiry.members or to.hop in inquiry.views:
+                continue
+            inquiry.views[to.hop] = self._others(inquiry, [core.name, *answer.names])
+            inquiry.members = self._agreed(inquiry)
+            if inquiry.members:
+                self._ask_first(inquiry)
+        return bool(asked)
+
+    def _agreed(self, inquiry: Inquiry) -> list[bytes]:
+        """Return those that two views agree on: more than half of either, else nobody."""
+        views = list(inquiry.views.values())
+        for one, other in combinations(views, VIEWS):
+            both = [name for name in one if name in other]
+            if 2 * len(both) > max(len(one), len(other)):
+                return both
+        if len(views) >= VIEWS:
+            self.core.count("vouch.views_differ")
+        return []
+
+    def _ask_first(self, inquiry: Inquiry) -> None:
+        """Ask so many that one may be silent, ourselves and our peers first: they are near."""
+        core = self.core
+        inquiry.rounds = 1
+        if core.name in inquiry.members:
+            vouched = core.registrar.vouch(inquiry.key, inquiry.certificate, core.key)
+            inquiry.voices[core.key] = (core.name, vouched)
+        enough = len(inquiry.members) // 2 + 1 + SPARE - sum(inquiry.said.values())
+        for name in self._silent(inquiry)[: max(0, enough)]:
+            self._ask(inquiry, name)
+        self._weigh(inquiry)
+
+    def _silent(self, inquiry: Inquiry) -> list[bytes]:
+        """Return the members that have not answered, those first that it is best to ask."""
+        said, asked, table = inquiry.said, inquiry.asked, self.core.table
+        silent = [name for name in inquiry.members if name not in said]
+        silent.sort(key=lambda name: (asked.get(name, 0), name not in table))
+        return silent
+
+    def _ask(self, inquiry: Inquiry, name: bytes) -> None:
+        """Ask a member; again by another way than the last time."""
+        core = self.core
+        assert core.name is not None
+        again = inquiry.asked.get(name, 0)
+        inquiry.asked[name] = again + 1
+        ways = [name] if name in core.table and not again else core.hops.ways(name)
+        if not ways:
+            core.count("vouch.no_path")
+            return
+        hop = ways[again % len(ways)]
+        core.count("vouch.asked")
+        body = Vouch(inquiry.key, inquiry.certificate, ViaAddress(hop, core.name))
+        core.relay.send(MessageKind.VOUCH, NodeAddress(name), encode(body), hop=hop)
+
+    def on_vouched(self, arrival: Arrival) -> None:
+        """A member's answer: counted once for each key."""
+        core, signed = self.core, arrival.signed
+        answer = decode(Vouched, signed.body)
+        inquiry = None if answer is None else self.open.get(answer.key + answer.name)
+        source = signed.source
+        if answer is None or inquiry is None or not isinstance(source, NodeAddress):
+            core.count("vouched.unasked")
+            return
+        if source.name not in inquiry.asked or signed.key in inquiry.voices:
+            core.count("vouched.not_counted")
+            return
+        inquiry.voices[signed.key] = (source.name, answer.vouched)
+        unasked = [name for name in self._silent(inquiry) if name not in inquiry.asked]
+        if not answer.vouched and unasked:
+            self._ask(inquiry, unasked[0])
+        self._weigh(inquiry)
+
+    # -- deciding
+
+    def _weigh(self, inquiry: Inquiry) -> None:
+        """More than half of the members decide, either way."""
+        all_of, said = len(inquiry.members), inquiry.said
+        vouched = sum(said.values())
+        refused = len(said) - vouched
+        if not all_of:
+            return
+        if 2 * vouched > all_of:
+            self._decide(inquiry, vouched=True)
+        elif 2 * (all_of - refused) <= all_of:
+            self._decide(inquiry, vouched=False)
+
+    def _decide(self, inquiry: Inquiry, *, vouched: bool) -> None:
+        core = self.core
+        if self.open.get(inquiry.key + inquiry.name) is not inquiry:
+            return
+        self._end(inquiry)
+        said = f"{sum(inquiry.said.values())} of {len(inquiry.members)} vouch for this name"
+        core.note(inquiry.name, said if inquiry.members else "nobody agrees who answers for it")
+        core.count("vouch.done" if vouched else "vouch.failed")
+        if vouched:
+            self.trust(inquiry.key, inquiry.name)
+        if inquiry.attempt:
+            core.connecting.on_vouched(inquiry.attempt, vouched=vouched)
+        if inquiry.request is not None:
+            core.connecting.responding.on_vouched(inquiry.request, vouched=vouched)
+
+    def _end(self, inquiry: Inquiry) -> None:
+        subject = inquiry.key + inquiry.name
+        del self.open[subject]
+        self.core.alarms.cancel(("vouch", subject))
+
+    # -- the end
+
+    def on_disconnected(self) -> None:
+        """No network: there is nobody to ask, and nothing that waits goes on."""
+        for inquiry in list(self.open.values()):
+            self._end(inquiry)
+
+    def export(self) -> VouchingMemory:
+        """Return the state, for `load`."""
+        return VouchingMemory(self.open, self.trusted.deadlines(now=self.core.now))
+
+    def load(self, memory: VouchingMemory) -> None:
+        """Become what `export` returned."""
+        now = self.core.now
+        self.open = memory.open
+        self.trusted.clear()
+        for subject, known, at in memory.trusted:
+            self.trusted.insert(subject, known, now=now, ttl=at - now)
