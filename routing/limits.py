@@ -143,10 +143,10 @@ class Limits:
     vouched_max: int = 4_096
     vouches_max: int = 128
     """Requests that wait for others to vouch for the requester; fair by network."""
-    vouch_retry_ns: int = 1_500_000_000
-    """For the answers to one round of questions; a round trip of the slowest."""
-    vouch_tries: int = 6
-    """Rounds: who answers for the key, and then whether they do, three times each."""
+    vouch_retry_ns: int = 1 * SECOND
+    """For the answers to one round of questions: a round trip over three hops each way."""
+    vouch_tries: int = 9
+    """Rounds in all, of questions who answers for the key and of questions to those."""
     join_proxy_ns: int = 60 * SECOND
     """The bootstrap connection is let go at the latest this long after joining was decided."""
     joiner_max_ns: int = 180 * SECOND

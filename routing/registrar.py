@@ -98,10 +98,12 @@ class Registrar:
         self._register()
 
     def on_connected(self) -> None:
-        """The first routing connection: whoever founded, or was named elsewhere, renews too."""
+        """The first routing connection: tell it once more, for what went by a proxy may be lost.
+
+        Whoever founded had nobody to tell it to.
+        """
         core = self.core
-        if ("register", b"") not in core.alarms:
-            core.alarm("register", b"", core.dice.around(core.limits.name_renewed_ns, 10))
+        core.alarm("register", b"", core.dice.between(1, core.limits.repair_interval_ns))
 
     def on_not_vouched(self) -> None:
         """A peer was told that our name is not known: what we said may have been lost."""

@@ -44,8 +44,8 @@ SPARE: Final = 1
 """Members asked at first beyond those that must vouch; the others are asked if these do not."""
 
 
-ROUNDS: Final = 2
-"""In which the members found are asked; then it is asked anew who they are."""
+ROUNDS: Final = 3
+"""From the third asking on it is asked anew who the members are: the silent may be none."""
 
 
 class Inquiry(Struct):
@@ -74,6 +74,11 @@ class Inquiry(Struct):
     voices: dict[bytes, tuple[bytes, bool]] = {}
     """Key of who was asked -> its name, and whether it vouches."""
     tries: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """It is known who the members are, and they need not be looked for again."""
+        return bool(self.members) and self.rounds < ROUNDS
 
     @property
     def said(self) -> dict[bytes, bool]:
@@ -202,26 +207,23 @@ class Vouching:
             return
         inquiry.tries += 1
         core.alarm("vouch", inquiry.key + inquiry.name, core.limits.vouch_retry_ns)
-        if inquiry.rounds >= ROUNDS:
-            # Those that were asked and say nothing may be members no longer.
-            inquiry.members, inquiry.views, inquiry.rounds = [], {}, 0
-        if not inquiry.members:
-            self._look_up(inquiry)
-        if not inquiry.members:
-            self._find(inquiry)
-        elif not inquiry.rounds:
-            self._ask_first(inquiry)
-        else:
+        if inquiry.members:
             inquiry.rounds += 1
             for name in self._silent(inquiry):
                 self._ask(inquiry, name)
+            if inquiry.rounds == ROUNDS:
+                inquiry.views = {}
+        if not inquiry.settled:
+            self._look_up(inquiry)
 
     def _look_up(self, inquiry: Inquiry) -> None:
-        """Need nobody be asked who the group is, because we know it exactly?"""
+        """Find out who answers for the key; nobody need be asked where we know it exactly."""
         group = self.core.groups.known(client_name(inquiry.key))
         if group is not None and len(group.members) >= GROUP_SIZE:
             self.core.count("vouch.group_known")
-            inquiry.members = self._others(inquiry, group.members)
+            self._begin_with(inquiry, self._others(inquiry, group.members))
+        else:
+            self._find(inquiry)
 
     def _others(self, inquiry: Inquiry, names: list[bytes]) -> list[bytes]:
         """Return the at most 8 of these that answer for the key: not its own node."""
@@ -265,12 +267,12 @@ class Vouching:
         ]
         for inquiry in asked:
             assert isinstance(to, ViaAddress) and core.name is not None
-            if inquiry.members or to.hop in inquiry.views:
+            if inquiry.settled or to.hop in inquiry.views:
                 continue
             inquiry.views[to.hop] = self._others(inquiry, [core.name, *answer.names])
-            inquiry.members = self._agreed(inquiry)
-            if inquiry.members:
-                self._ask_first(inquiry)
+            members = self._agreed(inquiry)
+            if members:
+                self._begin_with(inquiry, members)
         return bool(asked)
 
     def _agreed(self, inquiry: Inquiry) -> list[bytes]:
@@ -284,14 +286,14 @@ class Vouching:
             self.core.count("vouch.views_differ")
         return []
 
-    def _ask_first(self, inquiry: Inquiry) -> None:
+    def _begin_with(self, inquiry: Inquiry, members: list[bytes]) -> None:
         """Ask so many that one may be silent, ourselves and our peers first: they are near."""
         core = self.core
-        inquiry.rounds = 1
-        if core.name in inquiry.members:
+        inquiry.members, inquiry.rounds = members, 1
+        if core.name in members:
             vouched = core.registrar.vouch(inquiry.key, inquiry.certificate, core.key)
             inquiry.voices[core.key] = (core.name, vouched)
-        enough = len(inquiry.members) // 2 + 1 + SPARE - sum(inquiry.said.values())
+        enough = len(members) // 2 + 1 + SPARE - sum(inquiry.said.values())
         for name in self._silent(inquiry)[: max(0, enough)]:
             self._ask(inquiry, name)
         self._weigh(inquiry)
