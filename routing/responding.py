@@ -164,7 +164,7 @@ class Responding:
             return
         if vouched or core.vouching.is_known(signed.key, name):
             self._respond(arrival, request, name, targets)
-        elif not core.vouching.ask_for_request(arrival, name, request.certificate, targets[0]):
+        elif not core.vouching.ask_for_request(arrival, request, name, targets[0]):
             self.refuse(signed, request, Refusal.BUSY)
 
     def on_vouched(self, arrival: Arrival, *, vouched: bool) -> None:

@@ -59,8 +59,10 @@ class Inquiry(Struct):
     """Where the request that waits would have us dial."""
     attempt: bytes = b""
     """Of ours, whose secondary waits."""
-    request: Arrival | None = None
+    theirs: bytes = b""
     """Of theirs, whose answer waits."""
+    request: Arrival | None = None
+    """What asks for it."""
     hops: list[bytes] = []
     """First hops by which was asked who the group is."""
     views: dict[bytes, list[bytes]] = {}
@@ -130,19 +132,14 @@ class Vouching:
 
     def holds(self, attempt: bytes) -> bool:
         """Tell whether a request of this attempt waits here."""
-        for inquiry in self.open.values():
-            waiting = inquiry.request
-            request = None if waiting is None else decode(ConnectRequest, waiting.signed.body)
-            if request is not None and request.attempt == attempt:
-                return True
-        return False
+        return any(each.theirs == attempt for each in self.open.values())
 
     def ask_for_attempt(self, attempt: Attempt, certificate: Certificate) -> None:
         """Find out before the secondary of an attempt of ours is dialled."""
         self._inquiry(attempt.key, attempt.name, certificate).attempt = attempt.id
 
     def ask_for_request(
-        self, arrival: Arrival, name: bytes, certificate: Certificate, endpoint: str
+        self, arrival: Arrival, request: ConnectRequest, name: bytes, endpoint: str
     ) -> bool:
         """Find out before the primary of a request is dialled; False if there is no room for it.
 
@@ -153,8 +150,8 @@ class Vouching:
         if key + name not in self.open and not self._make_room(source):
             self.core.count("vouch.no_room")
             return False
-        inquiry = self._inquiry(key, name, certificate)
-        inquiry.request, inquiry.source = arrival, source
+        inquiry = self._inquiry(key, name, request.certificate)
+        inquiry.theirs, inquiry.request, inquiry.source = request.attempt, arrival, source
         return True
 
     def _make_room(self, newcomer: str) -> bool:
@@ -171,7 +168,7 @@ class Vouching:
         return True
 
     def _give_up_request(self, inquiry: Inquiry) -> None:
-        arrival, inquiry.request = inquiry.request, None
+        arrival, inquiry.request, inquiry.theirs = inquiry.request, None, b""
         if not inquiry.attempt:
             self._end(inquiry)
         if arrival is not None:
