@@ -214,9 +214,13 @@ class Vouching:
             self._look_up(inquiry)
 
     def _look_up(self, inquiry: Inquiry) -> None:
-        """Find out who answers for the key; nobody need be asked where we know it exactly."""
+        """Find out who answers for the key; nobody need be asked where we know it exactly.
+
+        We may be wrong about that as long as our own close group lacks somebody, perhaps the very
+        one that we ask about: once those we know have not vouched, others are asked who it is.
+        """
         group = self.core.groups.known(client_name(inquiry.key))
-        if group is not None and len(group.members) >= GROUP_SIZE:
+        if inquiry.tries == 1 and group is not None and len(group.members) >= GROUP_SIZE:
             self.core.count("vouch.group_known")
             self._begin_with(inquiry, self._others(inquiry, group.members))
         else:

@@ -292,6 +292,17 @@ def test_members_that_say_nothing_are_looked_for_anew() -> None:
     assert asked & set(others)
 
 
+def test_group_that_we_thought_we_knew_is_looked_for_by_others_when_it_says_nothing() -> None:
+    i = Inquest(known=True)
+    i.asked()
+    assert i.finds(i.stage.wait(SECOND)) == []
+    said = i.stage.wait(SECOND)
+    assert len(i.finds(said)) == 2 and i.count("vouch.group_known") == 1
+    others = [each.person.name for each in i.wires if each.person.name not in i.members]
+    asked = {wire.person.name for wire, _ in i.vouches(i.views(said, others, others))}
+    assert asked & set(others)
+
+
 # -- what happens meanwhile
 
 
