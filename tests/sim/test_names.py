@@ -236,8 +236,8 @@ def test_names_are_handed_over_as_nodes_come_and_go(seed: int) -> None:
     # Nobody has renewed his name: what the new members know they were told by the old ones.
     newest = max(each.core.registrar.registered_at for each in stayed)
     assert newest < world.now - 9 * 60 * SECOND
-    known = [holders(world, host) for host in stayed]
-    assert min(known) >= 5 and sum(known) >= 7 * len(known), known
+    held = [holders(world, host) for host in stayed]
+    assert min(held) >= 5 and sum(held) >= 7 * len(held), held
 
 
 def test_names_are_renewed_and_the_dead_forgotten_after_an_hour() -> None:
