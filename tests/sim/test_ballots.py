@@ -179,10 +179,12 @@ def test_group_is_heard_though_a_tenth_of_the_routed_frames_is_lost(seed: int) -
     world.run(70 * SECOND)
     assert (b"to a node", Proof.QUORUM) in heard(target)
     assert heard(client) == [(b"to a client", Proof.QUORUM)]
-    group = group_of(world, far)
-    for host in world.hosts:
-        expected = int(host in group)
-        assert heard(host).count((b"to a group", Proof.QUORUM)) == expected
+    times = {host.index: heard(host).count((b"to a group", Proof.QUORUM)) for host in world.hosts}
+    assert max(times.values()) == 1
+    # What goes to a group is not acknowledged; and who does not answer when it is asked who belongs
+    # to it may have the next nearest take its place.
+    assert sum(times[host.index] for host in group_of(world, far)) >= 7
+    assert sum(times.values()) <= 9
     assert world.links.lost_frames > 5, "the weather was fair: nothing was shown"
 
 
