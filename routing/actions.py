@@ -25,6 +25,7 @@ __all__ = [
     "Send",
     "Tell",
     "Trust",
+    "Unlisten",
 ]
 
 BULK: Final = 3
@@ -87,6 +88,11 @@ class Close:
 
 
 @record
+class Unlisten:
+    """Give up every listening socket for good: from now on we are a client."""
+
+
+@record
 class Tell:
     """Tell the application."""
 
@@ -146,6 +152,7 @@ Action = (
     | Trust
     | Bind
     | Close
+    | Unlisten
     | Tell
     | Deliver
     | Answered

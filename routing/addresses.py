@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routing.endpoints import Endpoint, parse
+from routing.endpoints import UNSPECIFIED, Endpoint, parse
 from routing.errors import UsageError
 from routing.links import Link, host_of
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from routing.core import Core
 
 __all__ = ["Addresses"]
-
-UNSPECIFIED = ("0.0.0.0", "::")
 
 
 class Addresses:
@@ -57,7 +55,13 @@ class Addresses:
     def on_listener_lost(self, endpoint: str) -> None:
         """Nobody listens there any more: it is advertised no longer."""
         self.core.count("listener.lost")
-        self.advertised = [each for each in self.advertised if each != endpoint]
+        lost, gone = parse(endpoint), endpoint in self.wildcards
+        # With a wildcard goes what was learnt for it: whatever has its port, in its family.
+        self.advertised = [
+            each
+            for each in self.advertised
+            if each != endpoint and not (gone and _stands_for(lost, parse(each)))
+        ]
         self.wildcards = [each for each in self.wildcards if each != endpoint]
 
     def learn_local(self, link: Link) -> None:
@@ -75,9 +79,7 @@ class Addresses:
             except UsageError:
                 self.core.count("address.unusable")
                 return
-            # A wildcard of one family says nothing of the other.
-            same_family = (":" in endpoint.host) is (":" in wildcard.host)
-            if same_family and not endpoint.is_special:
+            if _stands_for(wildcard, endpoint) and not endpoint.is_special:
                 self._advertise(str(endpoint))
 
     def _advertise(self, endpoint: str) -> None:
@@ -86,3 +88,9 @@ class Addresses:
             self.advertised = [*self.advertised, endpoint][:limit]
             # A contact that is ourselves would be ready for ever and never be dialled.
             self.core.book.mark_self(parse(endpoint))
+
+
+def _stands_for(wildcard: Endpoint, endpoint: Endpoint) -> bool:
+    """Tell whether a wildcard includes an endpoint; one of one family says nothing of the other."""
+    same_family = (":" in endpoint.host) is (":" in wildcard.host)
+    return same_family and endpoint.port == wildcard.port

@@ -57,7 +57,9 @@ class Attempt(Struct):
     proved: bool = False
     """Responder: Hello(SECONDARY) came, so we can be reached."""
     secondary_failed: bool = False
-    """Requester: the time for the secondary has run out in full."""
+    """The time for the secondary has run out in full; the responder has been told so."""
+    relaxed: bool = False
+    """Both ends have signed that they do with one way, if the other cannot be had."""
     sendings: int = 0
     via: int = 0
     """Requester: the token of the proxy it goes through; 0 is our own table."""
@@ -180,7 +182,7 @@ class Attempts:
         core = self.core
         core.dials.cancel(Purpose.PRIMARY, attempt.id)
         core.dials.cancel(Purpose.SECONDARY, attempt.id)
-        for kind in ("resend", "secondary"):
+        for kind in ("resend", "primary", "secondary"):
             core.alarms.cancel((kind, attempt.id))
         consolidated = outcome is Outcome.CONSOLIDATED
         for token, keep in ((attempt.primary, consolidated), (attempt.secondary, False)):

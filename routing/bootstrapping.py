@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from routing import events as told
+from routing.book import ContactBook
 from routing.dials import Purpose
 from routing.endpoints import parse, select
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal, UsageError
 from routing.events import RoundOutcome
+from routing.limits import Limits
 from routing.links import Link
 from routing.messages import Admit, HelloRole, Refuse
 from routing.names import short
@@ -22,7 +24,7 @@ from routing.state import Detail, LinkRole
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Bootstrapping"]
+__all__ = ["Bootstrapping", "fresh_book"]
 
 BACKOFF_DOUBLINGS_MAX = 16
 
@@ -235,6 +237,7 @@ class Bootstrapping:
         core = self.core
         link.role = LinkRole.BOOTSTRAP
         core.addresses.learn_local(link)
+        core.reachability.on_hello_said()
         core.connecting.say_hello(link, HelloRole.CLIENT if core.client else HelloRole.JOIN)
         core.alarm("admit", link.token.to_bytes(8, "big"), core.limits.admit_timeout_ns)
 
@@ -385,3 +388,14 @@ class Bootstrapping:
     def on_stop(self) -> None:
         """Stopping: the round ends."""
         self._finish(RoundOutcome.STOPPED)
+
+
+def fresh_book(limits: Limits) -> ContactBook:
+    """Return a contact book that knows nobody yet."""
+    return ContactBook(
+        limits.contacts_max,
+        limits.contacts_per_group,
+        exempt=limits.exempt_networks,
+        backoff_first=limits.contact_backoff_first_ns,
+        backoff_last=limits.contact_backoff_last_ns,
+    )

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
+from typing import get_args
 
 import click
 
 from routing import events as told
-from routing.config import Config
+from routing.config import Config, WhenUnreachable
 from routing.errors import UsageError
 from routing.events import Event
 from routing.names import short
@@ -33,27 +34,45 @@ DRAIN_S = 1.0
     show_default=True,
     help="Where to accept connections; port 0 is any free one.",
 )
+@click.option(
+    "--advertise",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="What others shall dial, where it is not what we listen on.",
+)
 @click.option("--contact", "contacts", multiple=True, metavar="HOST:PORT", help="A known node.")
 @click.option("--first", is_flag=True, help="Found a network if nobody answers.")
 @click.option("--network", default="routing", show_default=True, metavar="ID")
 @click.option("--identity", metavar="FILE", help="Its key; made at the first start.")
 @click.option("--book", metavar="FILE", help="Its contact book.")
+@click.option("--relaxed", is_flag=True, help="Be connected one way where both ends allow it.")
+@click.option(
+    "--unreachable",
+    type=click.Choice(get_args(WhenUnreachable)),
+    help="If nobody can dial it.  [default: error; with --relaxed: node]",
+)
 def node(
     listen: tuple[str, ...],
+    advertise: tuple[str, ...],
     contacts: tuple[str, ...],
     first: bool,
     network: str,
     identity: str | None,
     book: str | None,
+    relaxed: bool,
+    unreachable: WhenUnreachable | None,
 ) -> int:
     """Run one node until Ctrl-C or SIGTERM."""
     config = Config(
         listen=listen,
+        advertise=advertise or None,
         contacts=contacts,
         first=first,
         network=network,
         identity=identity,
         book=book,
+        relaxed=relaxed,
+        unreachable=unreachable,
     )
     run(_serve(Node(config)))
     return 0
@@ -87,6 +106,8 @@ async def _serve(door: Node | Client) -> None:
             for endpoint in door.endpoints:
                 click.echo(f"listening on {endpoint}")
             printing = loop.create_task(_print(events))
+            # The events end where the node stops by itself; leaving the block says why.
+            printing.add_done_callback(lambda _: over.set())
             try:
                 await over.wait()
                 await door.stop(DRAIN_S)
@@ -115,12 +136,14 @@ def _line(event: Event) -> str | None:
             return f"founded a network as {short(name)}"
         case told.Bootstrapped(proxy=proxy, endpoint=endpoint):
             return f"proxy {short(proxy)} at {endpoint}"
-        case told.PeerUp(name=name, direction=direction):
-            return f"peer {short(name)} up, {direction.name.lower()}"
+        case told.PeerUp(name=name, direction=direction, one_way=one_way):
+            return f"peer {short(name)} up, {direction.name.lower()}{', one way' * one_way}"
         case told.PeerDown(name=name, code=code):
             return f"peer {short(name)} down: {code.name}"
         case told.Renamed(old=old, new=new, own=True):
             return f"renamed from {short(old)} to {short(new)}"
+        case told.NotReachable(endpoints=endpoints):
+            return f"nobody can dial us at {', '.join(endpoints)}"
         case told.ListenerFailed(endpoint=endpoint, reason=reason):
             return f"listening on {endpoint} failed: {reason}"
         case told.DescriptorsShort(used=used, limit=limit):

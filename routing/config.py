@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
-from routing.endpoints import ENDPOINTS_CONSIDERED, parse
+from routing.endpoints import ENDPOINTS_CONSIDERED, UNSPECIFIED, parse
 from routing.errors import ConfigError, UsageError
 from routing.identity import Identity
 from routing.limits import Limits
+from routing.reachability import Unreachable
 
-__all__ = ["NETWORK_ID_BYTES_MAX", "Config", "Discover"]
+__all__ = ["NETWORK_ID_BYTES_MAX", "Config", "Discover", "WhenUnreachable"]
 
 NETWORK_ID_BYTES_MAX: Final = 255
 """Only its hash travels; the bound keeps a file that was pasted by mistake out."""
 
 LISTEN_MAX: Final = ENDPOINTS_CONSIDERED
 """More could not be told to anybody: no peer reads more endpoints than these."""
+
+WhenUnreachable: TypeAlias = Literal["error", "client", "node"]
+"""What a node does that nobody can dial; see `Config.unreachable`."""
 
 Discover: TypeAlias = Callable[[], Awaitable[Iterable[str]]]
 """Asked for contacts ("ip:port") when the node knows nobody who answers."""
@@ -52,7 +56,13 @@ class Config:
     book: str | os.PathLike[str] | None = None
     """The file of the contact book; None keeps contacts in memory only."""
     advertise: Sequence[str] | None = None
-    """What others shall dial, where it is not what we listen on."""
+    """What others shall dial, where it is not what we listen on: behind a NAT, the router."""
+    relaxed: bool = False
+    """Be connected also where only one of two nodes can dial the other, if both are relaxed."""
+    unreachable: WhenUnreachable | None = None
+    """When proxies say that nobody can dial us: "error" stops with one line, "client" goes on as a
+    client, "node" (of a relaxed node only) goes on as it is. None is "node" where `relaxed`, else
+    "error"."""
     limits: Limits = field(default_factory=Limits.recommended)
     discover: Discover | None = None
     """Called when a bootstrap round found nobody; what it returns is tried like contacts."""
@@ -64,6 +74,8 @@ class Config:
             self._normalise("advertise", allow_zero=False, at_most=LISTEN_MAX)
             if not self.listen:
                 raise ConfigError("config advertise is given but listen is empty; give both")
+            self._check_advertised(self.advertise)
+        self._check_unreachable()
         self._check_kinds()
         if self.identity == "fresh":
             raise ConfigError(
@@ -75,6 +87,40 @@ class Config:
         self._check_path("book", self.book)
         if self.discover is not None and not callable(self.discover):
             raise ConfigError(f"config discover={self.discover!r} must be an async function")
+
+    @property
+    def when_unreachable(self) -> Unreachable:
+        """What `unreachable` comes to."""
+        if self.unreachable is None:
+            return Unreachable.NODE if self.relaxed else Unreachable.ERROR
+        return Unreachable(self.unreachable)
+
+    def _check_advertised(self, advertised: Sequence[str]) -> None:
+        if not advertised:
+            raise ConfigError(
+                "config advertise is empty: nobody could dial the node; name where others can, "
+                "or leave it out to advertise what it listens on"
+            )
+        for text in advertised:
+            if parse(text).host in UNSPECIFIED:
+                raise ConfigError(
+                    f"config advertise: {text} is no address that others can dial; name one, "
+                    "or leave advertise out to have it found"
+                )
+
+    def _check_unreachable(self) -> None:
+        relaxed: object = self.relaxed
+        if not isinstance(relaxed, bool):
+            raise ConfigError(f"config relaxed={relaxed!r} must be True or False")
+        known = get_args(WhenUnreachable)
+        if self.unreachable is not None and self.unreachable not in known:
+            words = " or ".join(map(repr, known))
+            raise ConfigError(f"config unreachable={self.unreachable!r} must be {words}")
+        if self.unreachable == "node" and not relaxed:
+            raise ConfigError(
+                "config unreachable='node' needs relaxed=True: a strict network connects nobody "
+                "who cannot be dialled"
+            )
 
     def _check_kinds(self) -> None:
         # Somebody who does not use a type checker gives anything.

@@ -31,6 +31,7 @@ from routing.messages import (
     MessageKind,
     NodeAddress,
     SecondaryFailed,
+    Signed,
     SignedKind,
     ViaAddress,
     decode,
@@ -71,13 +72,9 @@ class Connecting:
             return False
         if not core.attempts.may_try(name) or not core.endpoints:
             return False
-        if core.attempts.requested_count() >= core.limits.requests_max:
-            core.count("attempt.too_many")
-            return False
         via = core.relay.way_out(via)
         if via is None and not len(core.table):
             return False
-        attempt_id = core.dice.bytes(16)
         hop = b"" if via is not None else core.relay.first_hop(name, teller)
         reply_to: Address
         if via is not None:
@@ -86,7 +83,35 @@ class Connecting:
             reply_to = ViaAddress(hop, core.name)
         else:
             return False
+        return self._ask(name, NodeAddress(name), reply_to, via=via, hop=hop)
+
+    def turn_round(self, attempt: Attempt) -> None:
+        """B, relaxed: A has dialled us and we cannot dial A, so we ask A to dial us as a responder.
+
+        Its network does not know A yet: our request goes where the answer to A's would have gone.
+        """
+        core, name = self.core, attempt.name
+        core.attempts.end(attempt, Outcome.PRIMARY_FAILED, CloseCode.EXPIRED)
+        if core.name is None or name in core.table:
+            return
+        core.count("attempt.turned_round")
+        self._ask(name, attempt.request.reply_to, NodeAddress(core.name))
+
+    def _ask(
+        self,
+        name: bytes,
+        to: Address,
+        reply_to: Address,
+        *,
+        via: Link | None = None,
+        hop: bytes = b"",
+    ) -> bool:
+        core = self.core
+        if core.attempts.requested_count() >= core.limits.requests_max:
+            core.count("attempt.too_many")
+            return False
         assert core.certificate is not None
+        attempt_id = core.dice.bytes(16)
         request = ConnectRequest(
             attempt=attempt_id,
             target=name,
@@ -95,11 +120,9 @@ class Connecting:
             reply_to=reply_to,
             certificate=core.certificate,
             urgent=core.membership.needs(name),
-            relaxed=False,
+            relaxed=core.config.relaxed,
         )
-        envelope = core.relay.seal(
-            MessageKind.CONNECT_REQUEST, NodeAddress(name), encode(request), via=via
-        )
+        envelope = core.relay.seal(MessageKind.CONNECT_REQUEST, to, encode(request), via=via)
         attempt = Attempt(
             id=attempt_id,
             requester=True,
@@ -127,9 +150,9 @@ class Connecting:
         )
         via = core.links.get(attempt.via) if attempt.via else None
         hop = attempt.teller if attempt.sendings == 0 else b""
-        core.relay.launch(
-            envelope, NodeAddress(attempt.name), via=via, hop=hop, rank=attempt.sendings
-        )
+        signed = decode(Signed, envelope.signed)
+        assert signed is not None, "we have sealed it ourselves"
+        core.relay.launch(envelope, signed.destination, via=via, hop=hop, rank=attempt.sendings)
         if attempt.sendings < len(core.limits.resend_ns):
             before = core.limits.resend_ns[attempt.sendings - 1] if attempt.sendings else 0
             gap = core.limits.resend_ns[attempt.sendings] - before
@@ -200,6 +223,7 @@ class Connecting:
         attempt.certificate = response.certificate
         attempt.incarnation = response.incarnation
         attempt.endpoints = list(response.endpoints)
+        attempt.relaxed = attempt.request.relaxed and response.relaxed
         core.alarms.cancel(("resend", attempt.id))
         limits = core.limits
         core.attempts.extend(attempt, limits.responder_attempt_ns + limits.requester_slack_ns)
@@ -239,6 +263,8 @@ class Connecting:
         if attempt is None or attempt.proved:
             return
         attempt.secondary_failed = True
+        # What has been given up must not come through after all: B may be told so already.
+        self.core.dials.cancel(Purpose.SECONDARY, attempt.id)
         primary = self.core.links.get(attempt.primary)
         if primary is not None:
             self.core.send(primary, FrameKind.SECONDARY_FAILED, SecondaryFailed(attempt.id))
@@ -262,6 +288,20 @@ class Connecting:
         attempt = self.core.attempts.get(attempt_id)
         if attempt is not None:
             self.core.note(attempt.name, f"primary cannot be dialled: {reason.name}")
+            if ("primary", attempt.id) not in self.core.alarms:
+                self.core.attempts.end(attempt, Outcome.PRIMARY_FAILED, CloseCode.EXPIRED)
+
+    def on_primary_timeout(self, attempt_id: bytes) -> None:
+        """Alarm: B, relaxed: the dial timeout has run out in full; without a primary we ask A.
+
+        Only an A that has dialled us is asked, and never before: how a dial ended is not told.
+        """
+        attempt = self.core.attempts.get(attempt_id)
+        if attempt is None or attempt.primary:
+            return
+        if attempt.proved:
+            self.turn_round(attempt)
+        elif not self.core.dials.tries(Purpose.PRIMARY, attempt.id):
             self.core.attempts.end(attempt, Outcome.PRIMARY_FAILED, CloseCode.EXPIRED)
 
     def on_secondary_dialled(self, attempt_id: bytes, link: Link) -> None:
@@ -374,16 +414,23 @@ class Connecting:
         attempt = self._owner(link, confirmation.attempt, outbound=False)
         if attempt is None:
             return
-        if confirmation.one_way or attempt.response is None:
+        agreed = attempt.relaxed and attempt.secondary_failed
+        right = agreed if confirmation.one_way else attempt.proved
+        if attempt.response is None or not right:
             self.core.close(link, CloseCode.BAD_FRAME, "one-way was not agreed")
             self.on_lost(link)
             return
-        self.consolidate(attempt, link)
+        self.consolidate(attempt, link, one_way=confirmation.one_way)
 
     def on_told_secondary_failed(self, link: Link, failed: SecondaryFailed) -> None:
-        """B: the requester could not dial us, and both must be reachable."""
+        """B: the requester could not dial us; unless both are relaxed, that is the end of it."""
         attempt = self._owner(link, failed.attempt, outbound=True)
-        if attempt is not None:
+        if attempt is None:
+            return
+        if attempt.relaxed:
+            attempt.secondary_failed = True
+            self.responding.match(attempt)
+        else:
             self.core.attempts.end(attempt, Outcome.NOT_REACHABLE, CloseCode.NOT_REACHABLE)
 
     def _owner(self, link: Link, attempt_id: bytes, *, outbound: bool) -> Attempt | None:
@@ -397,7 +444,7 @@ class Connecting:
             return None
         return attempt
 
-    def consolidate(self, attempt: Attempt, link: Link) -> None:
+    def consolidate(self, attempt: Attempt, link: Link, *, one_way: bool) -> None:
         """Hand over exactly the primary; the rest of the attempt is closed."""
         core = self.core
         taken = attempt.name in core.table and core.table.key(attempt.name) != attempt.key
@@ -406,12 +453,13 @@ class Connecting:
             return
         core.attempts.end(attempt, Outcome.CONSOLIDATED, CloseCode.NORMAL)
         core.attempts.forget_link(link)
+        link.one_way = one_way
         core.peers.up(link, attempt)
         if attempt.requester:
             core.membership.on_attempt_ended()
             core.feelers.on_attempt_ended()
 
-    def on_lost(self, link: Link) -> None:
+    def on_lost(self, link: Link, code: CloseCode = CloseCode.BAD_FRAME) -> None:
         """A connection of an attempt is gone: the primary ends it, the secondary never at A."""
         core = self.core
         attempt = core.attempts.get(link.attempt)
@@ -420,6 +468,8 @@ class Connecting:
         if link.token == attempt.primary:
             attempt.primary = 0
             core.note(attempt.name, f"primary lost ({short(attempt.name)})")
-            core.attempts.end(attempt, Outcome.PRIMARY_LOST, CloseCode.NORMAL)
+            told = attempt.secondary_failed and code is CloseCode.NOT_REACHABLE
+            outcome = Outcome.NOT_REACHABLE if told else Outcome.PRIMARY_LOST
+            core.attempts.end(attempt, outcome, CloseCode.NORMAL)
         elif link.token == attempt.secondary:
             attempt.secondary = 0

@@ -22,7 +22,7 @@ from routing.assembly import Assembling
 from routing.attempts import Attempts
 from routing.ballots import Ballots
 from routing.book import ContactBook
-from routing.bootstrapping import Bootstrapping
+from routing.bootstrapping import Bootstrapping, fresh_book
 from routing.casting import Casting
 from routing.certificates import certified_name, origin_of
 from routing.churning import Churning
@@ -71,6 +71,7 @@ from routing.parts import Parts
 from routing.peers import Peers
 from routing.probing import Probing
 from routing.proxying import Proxying
+from routing.reachability import Reachability, Unreachable
 from routing.receipts import Receipts
 from routing.registrar import Registrar
 from routing.relay import Relay
@@ -97,6 +98,8 @@ class CoreConfig:
     contacts: tuple[str, ...] = ()
     certificate: bytes | None = None
     book: ContactBook | None = None
+    relaxed: bool = False
+    unreachable: Unreachable = Unreachable.ERROR
 
 
 class Core:
@@ -119,7 +122,7 @@ class Core:
         self.cause = "start"
         self.alarms = Alarms()
         self.journal = Journal()
-        self.book = config.book if config.book is not None else _fresh_book(config.limits)
+        self.book = config.book if config.book is not None else fresh_book(config.limits)
         self.links: dict[int, Link] = {}
         self.certificate: Certificate | None = None
         self.name: bytes | None = None
@@ -143,6 +146,7 @@ class Core:
         self.bootstrapping = Bootstrapping(self)
         self.founding = Founding(self)
         self.proxying = Proxying(self)
+        self.reachability = Reachability(self)
         self.naming = Naming(self)
         self.registrar = Registrar(self)
         self.vouching = Vouching(self)
@@ -362,7 +366,7 @@ class Core:
             case ContactsLearnt():
                 self.bootstrapping.on_contacts_learnt(fact.endpoints)
             case StopRequested():
-                self._stop()
+                self.stop("stop requested")
             case _:
                 assert_never(fact)
 
@@ -382,7 +386,7 @@ class Core:
             case LinkRole.CONSOLIDATED:
                 self.peers.on_lost(link, code)
             case LinkRole.PRIMARY | LinkRole.SECONDARY:
-                self.connecting.on_lost(link)
+                self.connecting.on_lost(link, code)
             case LinkRole.BOOTSTRAP:
                 self.bootstrapping.on_lost(link, code)
             case LinkRole.RELAY | LinkRole.CLIENT | LinkRole.FELT:
@@ -433,8 +437,9 @@ class Core:
             self.membership.on_connected()
             self.feelers.on_connected()
 
-    def _stop(self) -> None:
-        self.cause = "stop requested"
+    def stop(self, cause: str) -> None:
+        """Close everything; nothing more happens here."""
+        self.cause = cause
         self.bootstrapping.on_stop()
         self.vouching.on_disconnected()
         self.messaging.on_stop()
@@ -454,13 +459,3 @@ class Core:
         self.peers.on_stop()
         self.founding.founder = False
         self.alarms.clear()
-
-
-def _fresh_book(limits: Limits) -> ContactBook:
-    return ContactBook(
-        limits.contacts_max,
-        limits.contacts_per_group,
-        exempt=limits.exempt_networks,
-        backoff_first=limits.contact_backoff_first_ns,
-        backoff_last=limits.contact_backoff_last_ns,
-    )

@@ -33,6 +33,8 @@ class Purpose(IntEnum):
     PRIMARY = 2
     SECONDARY = 3
     FEELER = 4
+    CHECK = 5
+    """Can a joiner of ours be dialled? The connection is closed at once."""
 
 
 class Flight(Struct):
@@ -49,6 +51,8 @@ class Plan(Struct):
 
     endpoints: list[str]
     expect: bytes
+    skipped: bool = False
+    """A budget, or want of descriptors, kept us from dialling one of them."""
 
 
 class Dials:
@@ -119,6 +123,7 @@ class Dials:
                 if plan.endpoints:
                     self.core.alarm("dial", key, self.core.limits.dial_stagger_ns)
                 return
+            plan.skipped = True
         if not self._in_flight(purpose, owner):
             del self.plans[key]
             self._tell_failed(purpose, owner, DialFailure.BLOCKED)
@@ -141,9 +146,15 @@ class Dials:
         self.flights[self.last] = Flight(purpose, owner, endpoint)
         private = parse(endpoint).is_private or parse(endpoint).is_loopback
         timeout = limits.dial_timeout_private_ns if private else limits.dial_timeout_ns
+        if purpose is Purpose.CHECK:
+            timeout = min(timeout, limits.reachable_ns)
         core.act(do.Dial(self.last, endpoint, expect or None, timeout))
         core.count("dial.started")
         return True
+
+    def tries(self, purpose: Purpose, owner: bytes) -> bool:
+        """Tell whether this owner still has a dial under way, or an endpoint to be tried."""
+        return _plan_key(purpose, owner) in self.plans
 
     def _in_flight(self, purpose: Purpose, owner: bytes) -> bool:
         return any(
@@ -197,6 +208,8 @@ class Dials:
                 core.connecting.on_secondary_dialled(owner, link)
             case Purpose.FEELER:
                 core.feelers.on_dialled(link)
+            case Purpose.CHECK:
+                core.reachability.on_dialled(owner, link)
 
     def on_failed(self, fact: DialFailed) -> None:
         """A dial has come to nothing: try the next endpoint, or tell the owner."""
@@ -212,6 +225,7 @@ class Dials:
             return
         if fact.reason is DialFailure.SELF:
             core.book.mark_self(parse(flight.endpoint))
+        plan.skipped = plan.skipped or fact.reason is DialFailure.NO_DESCRIPTORS
         if purpose is Purpose.PRIMARY:
             self._remember_failure(flight.endpoint, plan.expect)
         if plan.endpoints:
@@ -219,7 +233,7 @@ class Dials:
             self._launch(purpose, owner)
         elif not self._in_flight(purpose, owner):
             del self.plans[key]
-            self._tell_failed(purpose, owner, fact.reason)
+            self._tell_failed(purpose, owner, DialFailure.BLOCKED if plan.skipped else fact.reason)
 
     def _tell_failed(self, purpose: Purpose, owner: bytes, reason: DialFailure) -> None:
         core = self.core
@@ -232,6 +246,8 @@ class Dials:
                 core.connecting.on_secondary_failed(owner, reason)
             case Purpose.FEELER:
                 core.feelers.on_dials_failed(reason)
+            case Purpose.CHECK:
+                core.reachability.on_dials_failed(owner, reason)
 
     # -- endpoints that failed, per requester
 

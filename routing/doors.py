@@ -18,8 +18,15 @@ from typing import Any, ClassVar, Final, Self
 from routing.config import Config
 from routing.core import Core, CoreConfig
 from routing.endpoints import parse
-from routing.errors import NotConnected, UsageError
-from routing.events import BootstrapFinished, Event, RoundOutcome, StateChanged, Terminated
+from routing.errors import UnreachableError, UsageError
+from routing.events import (
+    BootstrapFinished,
+    Event,
+    NotReachable,
+    RoundOutcome,
+    StateChanged,
+    Terminated,
+)
 from routing.identity import IdentitySigner
 from routing.inbox import Inbox, MessagesHandler, RequestHandler
 from routing.inputs import ContactsLearnt, ReadingHeld
@@ -28,6 +35,7 @@ from routing.limits import SECOND
 from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
+from routing.reachability import Unreachable
 from routing.sending import LARGE_AT_ONCE, Sending
 from routing.service.host import HostConfig
 from routing.state import Connection, Detail, Phase, State
@@ -63,6 +71,7 @@ class Door(Sending):
             counters=self._counters,
         )
         self._begun = False
+        self._fault_told = False
         self._core: Core | None = None
         self._host: PatientHost | None = None
         self._keeping: Keeping | None = None
@@ -96,8 +105,14 @@ class Door(Sending):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop; what is queued still goes out if the body ended well."""
+        """Stop; what is queued still goes out if the body ended well.
+
+        Raises:
+            UnreachableError: the node stopped because nobody can dial it, and nobody was told so.
+        """
         await self.stop(drain=self.config.limits.drain_ns / SECOND if kind is None else 0.0)
+        if kind is None and self._watch.fault is not None and not self._fault_told:
+            raise self._watch.why_over("")
 
     async def _start(self) -> None:
         config, limits = self.config, self.config.limits
@@ -115,6 +130,8 @@ class Door(Sending):
                 contacts=tuple(config.contacts),
                 certificate=None if self._client else identity.certificate,
                 book=keeping.book,
+                relaxed=config.relaxed,
+                unreachable=config.when_unreachable,
             )
         )
         self._host = PatientHost(
@@ -186,7 +203,7 @@ class Door(Sending):
     def name(self) -> Name | None:
         """Our name, None while we have none; a client's is SHA-256 of its key."""
         core = self._running()
-        name = core.client_name if self._client else core.name
+        name = core.client_name if core.client else core.name
         return None if name is None else Name(name)
 
     @property
@@ -200,7 +217,7 @@ class Door(Sending):
         if self._core is not None and not self._is_over():
             return self._core.state
         return State.of(
-            client=self._client,
+            client=self._client if self._core is None else self._core.client,
             stopped=self._begun,
             routing=0,
             bootstrap=0,
@@ -224,6 +241,12 @@ class Door(Sending):
     def peers(self) -> list[Peer]:
         """Return the connections that carry our messages, nearest peer first."""
         return peers_of(self._running())
+
+    @property
+    def proxy(self) -> Name | None:
+        """The name of the node we hang on, as a client or while we join, or None."""
+        link = self._running().bootstrapping.proxy()
+        return None if link is None else Name(link.name)
 
     def connections(self) -> list[Connection]:
         """Return every open connection, those of attempts and of who hangs on us included."""
@@ -253,7 +276,12 @@ class Door(Sending):
     # -- waiting
 
     async def joined(self) -> None:
-        """Return once the phase is CONNECTED."""
+        """Return once the phase is CONNECTED.
+
+        Raises:
+            UnreachableError: nobody can dial the node, and it has stopped for that.
+            NotConnected: we have stopped, and nothing else will come.
+        """
         await self.wait_for(Phase.CONNECTED)
 
     async def wait_for(self, wanted: State | Phase | Detail, timeout: float | None = None) -> None:
@@ -261,12 +289,17 @@ class Door(Sending):
 
         Raises:
             TimeoutError: it did not within `timeout` seconds.
-            NotConnected: we have stopped, and nothing else will come.
+            NotConnected: we have stopped, and nothing else will come; an `UnreachableError`, which
+                is one, if it was because nobody can dial us.
         """
         question = holds(wanted)
         self._running()
         async with asyncio.timeout(timeout):
-            await self._watch.wait(lambda: self.state, question)
+            try:
+                await self._watch.wait(lambda: self.state, question)
+            except UnreachableError:
+                self._fault_told = True
+                raise
 
     def events(self) -> Events:
         """Return a new consumer of events, from now on; see `Events`."""
@@ -304,6 +337,9 @@ class Door(Sending):
 
     def _on_event(self, event: Event) -> None:
         self._watch.tell(event)
+        if isinstance(event, NotReachable) and self._stops_for(event):
+            # The exception says it; the log need not say it too.
+            return
         if isinstance(event, StateChanged | Terminated):
             self._watch.look(self.state)
         if self._talk is not None and self._host is not None:
@@ -311,6 +347,19 @@ class Door(Sending):
         empty = (RoundOutcome.NO_CONTACTS, RoundOutcome.NO_ANSWER)
         if isinstance(event, BootstrapFinished) and event.outcome in empty:
             self._discover()
+
+    def _stops_for(self, event: NotReachable) -> bool:
+        """The core is about to stop: whoever waits is told why, and the rest of us stops too."""
+        if self.config.when_unreachable is not Unreachable.ERROR:
+            return False
+        where = ", ".join(event.endpoints)
+        self._watch.fault = UnreachableError(
+            f"nobody can dial this node at {where}; open the port, advertise where it can be "
+            "dialled, or go on as a client (unreachable='client')"
+        )
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(0.0))
+        return True
 
     def _may_log(self, peer: bytes) -> bool:
         if self._talk is None or self._host is None:
@@ -356,7 +405,8 @@ class Door(Sending):
     def _serving(self) -> PatientHost:
         self._running()
         if self._host is None or self._is_over():
-            raise NotConnected("we have stopped")
+            self._fault_told = True
+            raise self._watch.why_over("we have stopped")
         return self._host
 
     def __repr__(self) -> str:

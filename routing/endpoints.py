@@ -25,6 +25,7 @@ from routing.errors import UsageError
 __all__ = [
     "ENDPOINTS_CONSIDERED",
     "ENDPOINT_BYTES_MAX",
+    "UNSPECIFIED",
     "DialBan",
     "Endpoint",
     "Selection",
@@ -42,6 +43,9 @@ ENDPOINT_BYTES_MAX: Final = 64
 
 ENDPOINTS_CONSIDERED: Final = 8
 """Listed by one peer in one message; more are not read."""
+
+UNSPECIFIED: Final = ("0.0.0.0", "::")
+"""To a listener every address of its machine; to a dialler none."""
 
 _LOW_PORT: Final = 1_024
 _PORT_MAX: Final = 65_535

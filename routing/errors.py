@@ -28,6 +28,7 @@ __all__ = [
     "RoutingError",
     "StartError",
     "TokenTableFull",
+    "UnreachableError",
     "Unroutable",
     "UsageError",
 ]
@@ -71,6 +72,10 @@ class TokenTableFull(RoutingError):
 
 class NotConnected(RoutingError):
     """`send` or `request` while the node is not connected; use `wait=True` to wait."""
+
+
+class UnreachableError(NotConnected, StartError):
+    """Nobody can dial this node, and it has stopped for it; one line, exit code 2."""
 
 
 class RequestTimedOut(RoutingError, TimeoutError):

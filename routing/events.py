@@ -24,6 +24,7 @@ __all__ = [
     "Founded",
     "ListenerFailed",
     "Message",
+    "NotReachable",
     "PeerDown",
     "PeerUp",
     "Proof",
@@ -119,11 +120,13 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class PeerUp:
-    """A connection has been consolidated: both ends hold it and both have dialled."""
+    """A connection has been consolidated: both ends hold it, and each has been dialled."""
 
     name: bytes
     key: bytes
     direction: Direction
+    one_way: bool = False
+    """Only one of the two can dial the other; both are relaxed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,18 @@ class Renamed:
     old: bytes
     new: bytes
     own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotReachable:
+    """Nobody can dial us: proxies have tried where we say we can be dialled.
+
+    What follows is `Config.unreachable`: the node stops, goes on as a client, or, where both ends
+    of a connection are relaxed, goes on as a node.
+    """
+
+    endpoints: tuple[str, ...]
+    """What we advertise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +266,7 @@ Event = (
     | Churn
     | ConnectFailed
     | Renamed
+    | NotReachable
     | DescriptorsShort
     | ListenerFailed
     | Undelivered

@@ -17,6 +17,7 @@ from routing.messages import (
     Hello,
     Neighbours,
     Ping,
+    Reachable,
     Refuse,
     SecondaryFailed,
     SignedKind,
@@ -60,6 +61,7 @@ class Frames:
             FrameKind.CONTACTS: (Contacts, core.feelers.on_hint),
             FrameKind.UNNEEDED: (Unneeded, core.letting_go.on_unneeded),
             FrameKind.DIRECT: (Direct, core.messaging.on_direct),
+            FrameKind.REACHABLE: (Reachable, self._on_reachable),
             FrameKind.THROTTLED: (Throttled, self._on_throttled),
         }
 
@@ -144,6 +146,13 @@ class Frames:
             self.core.bootstrapping.on_refuse(link, refuse)
         else:
             self.core.feelers.on_refuse(link, refuse)
+
+    def _on_reachable(self, link: Link, told: Reachable) -> None:
+        reachability = self.core.reachability
+        if self.core.client or not link.admitted or reachability.judged == link.token:
+            self.malformed(link, "a verdict that is not due")
+        else:
+            reachability.on_told(link, told)
 
     def _on_throttled(self, link: Link, throttled: Throttled) -> None:
         if self.core.client:

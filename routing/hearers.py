@@ -16,6 +16,7 @@ def alarm_handlers(core: Core) -> dict[str, Callable[[bytes], None]]:
     return {
         "dial": core.dials.on_stagger,
         "resend": core.connecting.on_resend,
+        "primary": core.connecting.on_primary_timeout,
         "secondary": core.connecting.on_secondary_timeout,
         "probe": core.probing.on_timeout,
         "round": core.bootstrapping.on_round_due,
@@ -34,6 +35,7 @@ def alarm_handlers(core: Core) -> dict[str, Callable[[bytes], None]]:
         "unneeded": core.letting_go.on_timeout,
         "churn": core.churning.on_due,
         "relay": core.proxying.on_relay_timeout,
+        "reach": core.reachability.on_timeout,
         "held": core.moving.on_held_due,
         "doubt": core.moving.on_doubt_due,
         "proxy": core.moving.on_proxy_silent,

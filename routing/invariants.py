@@ -115,6 +115,8 @@ def _check_bounds(core: Core) -> None:
     for flight in live:
         if flight.purpose in (Purpose.PRIMARY, Purpose.SECONDARY):
             assert core.attempts.get(flight.owner) is not None, "2: a dial of a dead attempt"
+        if flight.purpose is Purpose.CHECK:
+            assert ("reach", flight.owner) in core.alarms, "2: a check without a deadline"
     for shares in (core.ballots.counted, core.ballots.waiting):
         assert shares.bytes <= shares.bytes_max, "7: too many voices are held"
     for subject in core.ballots.tallies:

@@ -151,6 +151,11 @@ class Limits:
     """The bootstrap connection is let go at the latest this long after joining was decided."""
     joiner_max_ns: int = 180 * SECOND
     """A proxy closes a joiner after this."""
+    reachable_ns: int = 5 * SECOND
+    """A proxy tells a joiner after this, at the latest, whether it could dial it."""
+    unreachable_after_ns: int = 600 * SECOND
+    """A node that has been dialled before is told for so long that it cannot be, in vain: a
+    firewall that restarts, or an outage of the proxies, is no reason to stop."""
     refound_after_ns: int = 30 * SECOND
     refound_rounds: int = 3
     refound_any_rounds: int = 10
@@ -339,6 +344,7 @@ class Limits:
         self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
         self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")
         self._ordered("retry_name_first_ns", "retry_name_last_ns")
+        self._ordered("reachable_ns", "joiner_max_ns")
         self._ordered("bucket_low", "bucket_size")
         self._ordered("bucket_size", "table_max")
         self._ordered("fill_requests_max", "requests_max")
@@ -431,6 +437,8 @@ class Limits:
             total_loss_jitter_ns=200_000_000,
             mass_loss_jitter_ns=2 * SECOND,
             name_timeout_ns=8 * SECOND,
+            reachable_ns=1 * SECOND,
+            unreachable_after_ns=10 * SECOND,
             name_retry_ns=300_000_000,
             vouch_retry_ns=400_000_000,
             refound_after_ns=6 * SECOND,

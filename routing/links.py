@@ -36,6 +36,8 @@ class Link(Struct):
     """CLIENT: what it may send in vain before it is closed."""
     owed: int = 0
     """CLIENT: messages passed to it that it has not answered; the answers cost it nothing."""
+    one_way: bool = False
+    """CONSOLIDATED: the requester of its attempt could not dial the responder, and both agreed."""
 
     @property
     def token(self) -> Token:

@@ -15,6 +15,9 @@ __all__ = ["Client", "Node"]
 class Node(Door):
     """A node: it listens, joins the network, routes for others.
 
+    One that nobody can dial stops, or goes on as a client: then `state.client` is True, its name is
+    the one of its key, and it is reached at `ClientAddress(proxy, key)`. See `Config.unreachable`.
+
     Raises:
         ConfigError: the configuration names nothing to listen on.
     """
@@ -30,12 +33,14 @@ class Node(Door):
         """Return the at most 8 nodes nearest to a name of all we know, nearest first.
 
         We may be one of them ourselves. It is our own view: exact near our own name, and a guess
-        far from it. A message to `GroupAddress(name)` finds the exact group.
+        far from it. A message to `GroupAddress(name)` finds the exact group. Empty once the node
+        has gone on as a client.
 
         Raises:
             UsageError: the name is not 32 bytes, or the node is not started.
         """
-        known = self._running().table.group(Name(name), GROUP_SIZE)
+        core, wanted = self._running(), Name(name)
+        known = [] if core.client else core.table.group(wanted, GROUP_SIZE)
         return [Name(each) for each in known]
 
     def is_member(self, name: bytes) -> bool:
@@ -66,11 +71,9 @@ class Client(Door):
             raise ConfigError("a client does not listen; leave Config(listen=) out")
         if config.first:
             raise ConfigError("a client founds no network; leave Config(first=) out")
+        if config.relaxed or config.unreachable is not None:
+            raise ConfigError(
+                "a client is dialled by nobody; leave Config(relaxed=, unreachable=) out"
+            )
         if not config.contacts and config.book is None and config.discover is None:
             raise ConfigError("a client must be told of a node; give Config(contacts=)")
-
-    @property
-    def proxy(self) -> Name | None:
-        """The name of the node we hang on, or None."""
-        link = self._running().bootstrapping.proxy()
-        return None if link is None else Name(link.name)

@@ -39,12 +39,17 @@ class Peers:
         link.name = attempt.name
         core.founding.founder = False
         core.table.add(attempt.name, link.key, link.token)
-        self.endpoints[attempt.name] = core.bootstrapping.learn_peer(attempt.endpoints, link)
+        # One whom we could not dial ourselves is no contact for others either.
+        listed = [] if link.one_way and attempt.requester else attempt.endpoints
+        self.endpoints[attempt.name] = core.bootstrapping.learn_peer(listed, link)
+        if attempt.requester or not link.one_way:
+            core.reachability.on_reached()
         core.act(do.Bind(link.token, attempt.name))
         core.cause = f"{short(attempt.name)} consolidated"
         core.note(attempt.name, "consolidated")
         core.count("peer.up")
-        core.tell(told.PeerUp(attempt.name, link.key, link.connection.direction))
+        direction = link.connection.direction
+        core.tell(told.PeerUp(attempt.name, link.key, direction, link.one_way))
         core.membership.on_peer_up(attempt.name)
         core.filling.on_peer_up(attempt.name)
         self._weigh_close_group()

@@ -52,6 +52,8 @@ class Proxying:
             self._refuse(link, Refusal.FULL, CloseCode.FULL)
             return
         self._admit(link, role)
+        if role is LinkRole.RELAY:
+            core.reachability.check(link, hello.endpoints)
 
     def _is_network(self) -> bool:
         core = self.core
@@ -141,6 +143,7 @@ class Proxying:
     def on_lost(self, link: Link) -> None:
         """One that hung on us is gone."""
         self.core.alarms.cancel(("relay", link.token.to_bytes(8, "big")))
+        self.core.reachability.on_hanger_lost(link)
         if link.role is LinkRole.CLIENT:
             self.core.moving.on_departed(link.key)
 

@@ -126,7 +126,7 @@ class Responding:
         if ours is not None:
             restarted = bool(ours.incarnation) and ours.incarnation != request.incarnation
             if ours.requester and not restarted:
-                if not who_yields(core.key, signed.key):
+                if not who_yields(core.key, signed.key) and not self._is_turned(ours, request):
                     core.count("request.crossing_won")
                     core.connecting.resend_now(ours)
                     return False
@@ -135,6 +135,18 @@ class Responding:
             else:
                 core.attempts.end(ours, Outcome.RESTARTED, CloseCode.REPLACED)
         return True
+
+    def _is_turned(self, ours: Attempt, request: ConnectRequest) -> bool:
+        """Tell whether this asks in place of our own attempt: it was answered, and not dialled.
+
+        Both are relaxed, and the answer is so old that nothing sent before it can still be on its
+        way. A crossing request is younger and goes by the keys.
+        """
+        limits = self.core.limits
+        whole = limits.responder_attempt_ns + limits.requester_slack_ns
+        age = whole - (ours.deadline - self.core.now)
+        relaxed = ours.relaxed and request.relaxed
+        return relaxed and not ours.primary and age >= limits.dial_timeout_ns // 2
 
     def go_on(self, arrival: Arrival, request: ConnectRequest, *, vouched: bool = False) -> None:
         """The key is not connected with us (any longer): want it, or refuse.
@@ -199,7 +211,7 @@ class Responding:
             incarnation=core.incarnation,
             endpoints=core.endpoints,
             certificate=core.certificate,
-            relaxed=False,
+            relaxed=core.config.relaxed,
         )
         envelope = core.relay.seal(MessageKind.CONNECT_RESPONSE, request.reply_to, encode(response))
         attempt = Attempt(
@@ -213,11 +225,14 @@ class Responding:
             certificate=request.certificate,
             endpoints=targets,
             incarnation=request.incarnation,
+            relaxed=core.config.relaxed and request.relaxed,
         )
         core.attempts.add(attempt, limits.responder_attempt_ns)
         core.count("attempt.responder.started")
         core.note(name, "attempt as responder started; dialling the primary")
         self._give(request, envelope)
+        if attempt.relaxed:
+            core.alarm("primary", attempt.id, limits.dial_timeout_ns)
         core.dials.start(Purpose.PRIMARY, attempt.id, targets, expect=signed.key)
 
     def _give(self, request: ConnectRequest, envelope: Envelope) -> None:
@@ -258,13 +273,19 @@ class Responding:
         self.match(attempt)
 
     def match(self, attempt: Attempt) -> None:
-        """Primary up, Ack on it and Hello(SECONDARY) seen, in any order: confirm, consolidate."""
+        """Primary up, Ack on it and Hello(SECONDARY) seen, in any order: confirm, consolidate.
+
+        Where both are relaxed, the word that there will be no secondary will do instead.
+        """
         core = self.core
         primary = core.links.get(attempt.primary)
-        if primary is None or not attempt.acked or not attempt.proved:
+        if primary is None or not attempt.acked:
             return
-        core.send(primary, FrameKind.CONFIRMATION, Confirmation(attempt.id, one_way=False))
-        core.connecting.consolidate(attempt, primary)
+        if not attempt.proved and not attempt.secondary_failed:
+            return
+        one_way = not attempt.proved
+        core.send(primary, FrameKind.CONFIRMATION, Confirmation(attempt.id, one_way=one_way))
+        core.connecting.consolidate(attempt, primary, one_way=one_way)
 
 
 def _request_of(arrival: Arrival) -> ConnectRequest:

@@ -34,6 +34,7 @@ from routing.naming import Cast
 from routing.owing import Owed
 from routing.parts import Outgoing
 from routing.probing import Probe
+from routing.reachability import ReachabilityMemory
 from routing.recall import (
     DirectMemory,
     SeenMemory,
@@ -65,6 +66,7 @@ class CoreMemory(Struct):
     now: int
     stopped: bool
     reading_held: bool
+    client: bool
     cause: str
     draws: int
     incarnation: bytes
@@ -145,6 +147,7 @@ class NetworkMemory(Struct):
     feeler_names: tuple[list[bytes], list[str], list[str]]
     """(won, lost, hints)."""
     feeler_rate: Grants
+    reachability: ReachabilityMemory
 
 
 class MessageMemory(Struct):
@@ -220,6 +223,7 @@ def _capture_core(core: Core) -> CoreMemory:
         now=core.now,
         stopped=core.stopped,
         reading_held=core.reading_held,
+        client=core.client,
         cause=core.cause,
         draws=core.dice.counter,
         incarnation=core.incarnation,
@@ -244,6 +248,7 @@ def _restore_core(core: Core, memory: CoreMemory) -> None:
     core.now = memory.now
     core.stopped = memory.stopped
     core.reading_held = memory.reading_held
+    core.client = memory.client
     core.cause = memory.cause
     core.dice.counter = memory.draws
     core.incarnation = memory.incarnation
@@ -364,6 +369,7 @@ def _capture_network(core: Core) -> NetworkMemory:
         ),
         feeler_names=(feelers.won, feelers.lost, feelers.hints),
         feeler_rate=_grants(feelers.rate),
+        reachability=core.reachability.export(),
     )
 
 
@@ -407,6 +413,7 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
     ) = memory.feeler
     feelers.won, feelers.lost, feelers.hints = memory.feeler_names
     feelers.rate.load([*memory.feeler_rate])
+    core.reachability.load(memory.reachability)
 
 
 def _restore_table_keeping(core: Core, memory: NetworkMemory) -> None:

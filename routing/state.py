@@ -240,7 +240,8 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.DIRECT,
         FrameKind.UNNEEDED,
     },
-    LinkRole.BOOTSTRAP: _HANGING | {FrameKind.ADMIT, FrameKind.DIRECT, FrameKind.THROTTLED},
+    LinkRole.BOOTSTRAP: _HANGING
+    | {FrameKind.ADMIT, FrameKind.DIRECT, FrameKind.REACHABLE, FrameKind.THROTTLED},
     LinkRole.RELAY: _ALWAYS | {FrameKind.ROUTED},
     LinkRole.CLIENT: _ALWAYS | {FrameKind.ROUTED, FrameKind.DIRECT},
     LinkRole.FEELER: _HANGING | {FrameKind.ADMIT},
@@ -255,6 +256,8 @@ JOINER_KINDS: Final = frozenset(
         MessageKind.REGISTER,
         MessageKind.FIND_GROUP,
         MessageKind.CONNECT_REQUEST,
+        MessageKind.CONNECT_RESPONSE,
+        MessageKind.CONNECT_REFUSED,
     }
 )
 """Routed messages that a joiner or a feeler may send through its proxy."""

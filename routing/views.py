@@ -25,6 +25,8 @@ class Peer:
     name: Name
     key: bytes
     connection: Connection
+    one_way: bool = False
+    """Only one of the two can dial the other; both are relaxed."""
 
     @property
     def direction(self) -> Direction:
@@ -38,7 +40,7 @@ def peers_of(core: Core) -> list[Peer]:
         proxy = core.bootstrapping.proxy()
         return [] if proxy is None else [Peer(Name(proxy.name), proxy.key, proxy.connection)]
     links = [core.link_to(name) for name in core.table.names()]
-    return [Peer(Name(link.name), link.key, link.connection) for link in links]
+    return [Peer(Name(link.name), link.key, link.connection, link.one_way) for link in links]
 
 
 def log_event(talk: Talk, event: Event, now: int) -> None:
@@ -50,8 +52,9 @@ def log_event(talk: Talk, event: Event, now: int) -> None:
             talk.say(logging.INFO, "founded a network as %s", short(name))
         case told.BootstrapFinished(round=number, outcome=outcome):
             talk.say(logging.DEBUG, "bootstrap round %d: %s", number, outcome.name)
-        case told.PeerUp(name=name, direction=direction):
-            talk.of_peer(logging.INFO, name, now, "up, %s", direction.name.lower())
+        case told.PeerUp(name=name, direction=direction, one_way=one_way):
+            ways = ", one way" if one_way else ""
+            talk.of_peer(logging.INFO, name, now, "up, %s%s", direction.name.lower(), ways)
         case told.PeerDown(name=name, code=code):
             talk.of_peer(logging.INFO, name, now, "down: %s", code.name)
         case told.ConnectFailed(name=name, outcome=outcome):
@@ -59,6 +62,8 @@ def log_event(talk: Talk, event: Event, now: int) -> None:
         case told.Renamed(old=old, new=new, own=own):
             who = "we are" if own else "peer is"
             talk.of_peer(logging.INFO, new, now, "is new: %s %s no longer", who, short(old))
+        case told.NotReachable(endpoints=endpoints):
+            talk.say(logging.WARNING, "nobody can dial us at %s", ", ".join(endpoints))
         case told.DescriptorsShort(used=used, limit=limit):
             # Told at start, too, where the system allows fewer than the limits; that is no alarm.
             level = logging.WARNING if used >= limit * NEARLY_ALL else logging.INFO

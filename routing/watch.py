@@ -85,13 +85,15 @@ class Events:
 class Watch:
     """Everybody who wants to be told: consumers of events and those who wait for a state."""
 
-    __slots__ = ("_closed", "_consumers", "_waiting")
+    __slots__ = ("_closed", "_consumers", "_waiting", "fault")
 
     def __init__(self) -> None:
         # Weak: a consumer that walks away without a word costs nothing from then on.
         self._consumers: WeakSet[Events] = WeakSet()
         self._waiting: dict[asyncio.Future[None], Callable[[State], bool]] = {}
         self._closed = False
+        self.fault: NotConnected | None = None
+        """Why the node stopped by itself, for those who wait or ask later."""
 
     def events(self, events_max: int) -> Events:
         """Return a new consumer; after `close` one that ends at once."""
@@ -115,7 +117,15 @@ class Watch:
             if wanted(state):
                 waiter.set_result(None)
             elif state.phase is Phase.TERMINATED:
-                waiter.set_exception(NotConnected("the node has stopped; no other state will come"))
+                waiter.set_exception(
+                    self.why_over("the node has stopped; no other state will come")
+                )
+
+    def why_over(self, text: str) -> NotConnected:
+        """Return the exception for what can no longer come: the fault if there is one."""
+        if self.fault is None:
+            return NotConnected(text)
+        return type(self.fault)(*self.fault.args)
 
     async def wait(self, state: Callable[[], State], wanted: Callable[[State], bool]) -> None:
         """Return once the state is a wanted one.

@@ -75,7 +75,7 @@ _ROWS: Final = {
     LinkRole.PRIMARY: "h+++ff++ fffffff fff",
     LinkRole.SECONDARY: "hfffff++ fffffff fff",
     LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f",
-    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ ff+",
+    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ +f+",
     LinkRole.RELAY: "hfffff++ ff+ffff fff",
     LinkRole.CLIENT: "hfffff++ ff+fff+ fff",
     LinkRole.FEELER: "hfff++++ ff+ffff fff",

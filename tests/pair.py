@@ -44,10 +44,16 @@ class Item:
 class Pair:
     """`stages[0]` has the lower key. Each is connected with the relay, neither with the other."""
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, limits: Limits | None = None, relaxed: tuple[bool, bool] = (False, False)
+    ) -> None:
         self.relay = Person(RELAY)
-        stages = [Stage.founder(number, limits=limits) for number in (1, 2)]
-        self.stages = sorted(stages, key=lambda stage: stage.core.key)
+        # By key, lower first: who is relaxed is said of the lower and of the higher.
+        numbers = sorted((1, 2), key=lambda number: Person(number).key)
+        self.stages = [
+            Stage.founder(number, limits=limits, relaxed=each)
+            for number, each in zip(numbers, relaxed, strict=True)
+        ]
         self.relays = [stage.befriend(self.relay) for stage in self.stages]
         self.queue: list[Item] = []
         self.unreachable: set[int] = set()

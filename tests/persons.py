@@ -171,6 +171,7 @@ class Person:
         certificate: Certificate | None = None,
         reply_to: Address | None = None,
         urgent: bool = True,
+        relaxed: bool = False,
     ) -> ConnectRequest:
         """Return a ConnectRequest, answered through `hop` (a neighbour) or `proxy`."""
         if reply_to is None:
@@ -185,7 +186,7 @@ class Person:
             reply_to=reply_to,
             certificate=certificate or self.certificate,
             urgent=urgent,
-            relaxed=False,
+            relaxed=relaxed,
         )
 
     def asks(self, request: ConnectRequest, *, proxy: bytes = b"", route: int = 0) -> Envelope:
@@ -202,6 +203,7 @@ class Person:
         digest: bytes = b"",
         endpoints: Sequence[str] | None = None,
         certificate: Certificate | None = None,
+        relaxed: bool = False,
     ) -> Envelope:
         """Return the envelope of the ConnectResponse to a request."""
         request = opened(ConnectRequest, opened(Signed, asked.signed).body)
@@ -211,7 +213,7 @@ class Person:
             incarnation=self.incarnation,
             endpoints=[self.address] if endpoints is None else list(endpoints),
             certificate=certificate or self.certificate,
-            relaxed=False,
+            relaxed=relaxed,
         )
         return self.seal(MessageKind.CONNECT_RESPONSE, request.reply_to, response)
 

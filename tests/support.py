@@ -44,6 +44,7 @@ from routing.messages import (
     Signed,
     encode,
 )
+from routing.reachability import Unreachable
 from routing.state import Connection, Direction, LinkRole, Token
 from tests.persons import TAG, Person, opened
 
@@ -203,6 +204,8 @@ class Stage:
         certificate: bytes | None = None,
         book: ContactBook | None = None,
         endpoints: Sequence[str] | None = None,
+        relaxed: bool = False,
+        unreachable: Unreachable = Unreachable.ERROR,
     ) -> None:
         self.person = Person(number)
         self.config = CoreConfig(
@@ -215,6 +218,8 @@ class Stage:
             contacts=tuple(contacts),
             certificate=certificate,
             book=book,
+            relaxed=relaxed,
+            unreachable=unreachable,
         )
         self.core = Core(self.config)
         self.now = 0
@@ -340,9 +345,11 @@ class Stage:
         return self.hear(BootstrapRequested())
 
     @classmethod
-    def founder(cls, number: int = 0, *, limits: Limits | None = None) -> Stage:
+    def founder(
+        cls, number: int = 0, *, limits: Limits | None = None, relaxed: bool = False
+    ) -> Stage:
         """Return a node that has founded: RELOCATED, nobody there yet."""
-        stage = cls(number, limits=limits, first=True)
+        stage = cls(number, limits=limits, first=True, relaxed=relaxed)
         stage.start()
         return stage
 
@@ -354,8 +361,10 @@ class Stage:
     def befriend(self, person: Person) -> Wire:
         """Let a person join through this node and be consolidated; return that connection."""
         relay = self.accept(person)
-        relay.hello(HelloRole.JOIN)
+        said = relay.hello(HelloRole.JOIN)
         assert relay.role() is LinkRole.RELAY, "admitted"
+        for check in said.of(do.Dial):
+            self.connect(person, check.dial)
         self.trust(person)
         request = person.request(self.name, proxy=self.name)
         relay.routed(person.asks(request, proxy=self.name))
@@ -368,9 +377,11 @@ class Stage:
         return primary
 
     @classmethod
-    def among(cls, *persons: Person, limits: Limits | None = None) -> tuple[Stage, list[Wire]]:
+    def among(
+        cls, *persons: Person, limits: Limits | None = None, relaxed: bool = False
+    ) -> tuple[Stage, list[Wire]]:
         """Return a node connected with these persons, and the connections."""
-        stage = cls.founder(limits=limits)
+        stage = cls.founder(limits=limits, relaxed=relaxed)
         return stage, [stage.befriend(person) for person in persons]
 
     @classmethod

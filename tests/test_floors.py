@@ -95,6 +95,7 @@ FLOORS: dict[str, int] = {
     "registrar": 3,
     "vouching": 3,
     "proxying": 3,
+    "reachability": 3,
     "relay": 3,
     "requests": 3,
     "responding": 3,

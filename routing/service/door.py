@@ -110,6 +110,11 @@ class Door:
         self._wakeup.cancel("accept", 0)
         self._listeners.close()
 
+    def retire(self) -> None:
+        """Let nobody in any more although the host goes on: nothing is bound from now on."""
+        self.close()
+        self._listeners.endpoints.clear()
+
     async def wait_closed(self) -> None:
         """Wait until no task of ours is left."""
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -145,6 +145,7 @@ class Host:
             do.Trust: self._trust,
             do.Bind: self._bind,
             do.Close: self._close,
+            do.Unlisten: lambda action: self._door.retire(),
             do.Tell: lambda action: on_event(action.event),
             do.Deliver: lambda action: on_message(action.message),
             do.Answered: on_answered,

@@ -58,6 +58,8 @@ class Dialling:
         """Who listens where; a vanished host keeps its address, a crashed one loses it."""
         self.blocked: set[tuple[int, int]] = set()
         """(dialler, acceptor) whose packets vanish, one way: a firewall."""
+        self.shielded: set[int] = set()
+        """Hosts that nobody can dial, and that can dial everybody: behind a NAT."""
 
     def dial(self, host: Dialler, action: Dial) -> None:
         """Begin a dial; the answer comes later, whatever it is."""
@@ -86,7 +88,7 @@ class Dialling:
         if target is None:
             self._fail(pending, DialFailure.CONNECTION_REFUSED, self.clock.now + pending.latency_ns)
             return None
-        blocked = (host.index, target.index) in self.blocked
+        blocked = (host.index, target.index) in self.blocked or target.index in self.shielded
         if blocked or target.gone or not self.links.reaches(host, target):
             self._fail(pending, DialFailure.TIMED_OUT, pending.deadline)
             return None

@@ -137,6 +137,7 @@ class Host:
             do.Trust: self._trust,
             do.Bind: self._bind,
             do.Close: self._close,
+            do.Unlisten: self._unlisten,
             do.Tell: self._tell,
             do.Deliver: self._deliver,
             do.Answered: self._answered,
@@ -311,6 +312,11 @@ class Host:
 
     def _close(self, action: do.Close) -> None:
         self.network.links.close(self._end(action.token, "Close"), action.code, action.text)
+
+    def _unlisten(self, action: do.Unlisten) -> None:
+        self.client = True
+        if self.network.dialling.listening.get(self.address) is self:
+            del self.network.dialling.listening[self.address]
 
     def _tell(self, action: do.Tell) -> None:
         self.changes += 1

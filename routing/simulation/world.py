@@ -17,6 +17,7 @@ from routing.errors import UsageError
 from routing.inputs import Input
 from routing.limits import SECOND, Limits, Nanos
 from routing.names import network_tag
+from routing.reachability import Unreachable
 from routing.simulation.clock import Clock
 from routing.simulation.hosts import Host, Network, Violation
 from routing.simulation.invariants import check_host
@@ -78,6 +79,8 @@ class World:
         client: bool = False,
         at: int = 0,
         network_id: str = "simulation",
+        relaxed: bool = False,
+        unreachable: Unreachable = Unreachable.ERROR,
     ) -> Host:
         """Make a node, or a client, that starts at `at` (or now if that is past)."""
         host = self._make(
@@ -88,6 +91,8 @@ class World:
             address=_address(len(self.hosts)),
             identity=len(self.hosts),
             certificate=None,
+            relaxed=relaxed,
+            unreachable=unreachable,
         )
         self.clock.at(at, host.start)
         return host
@@ -116,11 +121,13 @@ class World:
         host = self._make(
             contacts,
             first=False,
-            client=old.client,
+            client=old.core.config.client,
             tag=old.tag,
             address=old.address,
             identity=len(self.hosts) if fresh else old.identity,
             certificate=None if fresh else old.certificate,
+            relaxed=old.core.config.relaxed,
+            unreachable=old.core.config.unreachable,
         )
         self.clock.at(self.clock.now, host.start)
         return host
@@ -135,6 +142,8 @@ class World:
         address: str,
         identity: int,
         certificate: bytes | None,
+        relaxed: bool = False,
+        unreachable: Unreachable = Unreachable.ERROR,
     ) -> Host:
         index = len(self.hosts)
         config = CoreConfig(
@@ -146,6 +155,8 @@ class World:
             first=first,
             contacts=tuple(contacts),
             certificate=certificate,
+            relaxed=relaxed,
+            unreachable=unreachable,
         )
         core = self._make_core(config)
         host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)

@@ -94,6 +94,7 @@ class Explorer:
         instant: Cores whose facts are not a choice: they hear at once, in the order sent.
         faults: How many dials may fail, routed messages be lost and connections break, in all.
         horizon_ns: How far time may jump in all when nothing is on its way.
+        blocked: (dialler, dialled) whose dials all fail, whatever the order.
     """
 
     def __init__(
@@ -104,11 +105,13 @@ class Explorer:
         instant: frozenset[int] = frozenset(),
         faults: int = 0,
         horizon_ns: int = 0,
+        blocked: frozenset[tuple[int, int]] = frozenset(),
     ) -> None:
         self.seats = tuple(seats)
         self.now = now
         self.instant = instant
         self.faults = faults
+        self.blocked = blocked
         self.horizon = now + horizon_ns
         self.states = 0
         self.ends = 0
@@ -224,10 +227,15 @@ class Explorer:
                 yield f"{line.ends[0]}-{line.ends[1]} breaks", partial(self._break, moment, index)
         for dial in moment.dials:
             label = f"dial {dial.dial} of core {dial.who}"
-            yield f"{label} connects", partial(self._connect, moment, dial)
+            blocked = (dial.who, dial.whom) in self.blocked
+            if not blocked:
+                yield f"{label} connects", partial(self._connect, moment, dial)
             if dial.cancelled:
                 reason = DialFailure.CANCELLED
                 yield f"{label} is cancelled", partial(self._fail, moment, dial, reason)
+            elif blocked:
+                reason = DialFailure.TIMED_OUT
+                yield f"{label} is blocked", partial(self._fail, moment, dial, reason)
             elif moment.faults:
                 less = replace(moment, faults=moment.faults - 1)
                 reason = DialFailure.TIMED_OUT

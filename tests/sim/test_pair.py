@@ -6,6 +6,8 @@ starts, they end with one and the same connection at both ends and nothing else 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from routing.core import Core, CoreConfig
@@ -37,11 +39,22 @@ def whole_world(nodes: int, seed: int) -> World:
     return world
 
 
-def parted_pair(seed: int, *, faults: int = 0, horizon_ns: int = 0) -> tuple[Explorer, Moment]:
+def parted_pair(
+    seed: int,
+    *,
+    faults: int = 0,
+    horizon_ns: int = 0,
+    blocked: frozenset[tuple[int, int]] = frozenset(),
+    relaxed: bool = False,
+) -> tuple[Explorer, Moment]:
     """Return two nodes, lower key first, that have just lost their connection, and a relay."""
     world = whole_world(3, seed)
     hosts = [*sorted(world.hosts[:2], key=lambda host: host.key), world.hosts[2]]
-    seats = [Seat(host.core.config, host.core.snapshot(), host.address) for host in hosts]
+    configs = [replace(host.core.config, relaxed=relaxed) for host in hosts]
+    seats = [
+        Seat(config, host.core.snapshot(), host.address)
+        for config, host in zip(configs, hosts, strict=True)
+    ]
     seat_of = {host.index: seat for seat, host in enumerate(hosts)}
     lines = []
     for wire in world.wires:
@@ -49,7 +62,12 @@ def parted_pair(seed: int, *, faults: int = 0, horizon_ns: int = 0) -> tuple[Exp
         tokens = wire.dialler.token, wire.acceptor.token
         lines.append(Line(pair, tokens, ((), ()), wire.binding))
     explorer = Explorer(
-        seats, world.now, instant=frozenset({RELAY}), faults=faults, horizon_ns=horizon_ns
+        seats,
+        world.now,
+        instant=frozenset({RELAY}),
+        faults=faults,
+        horizon_ns=horizon_ns,
+        blocked=blocked,
     )
     moment = explorer.begin(lines)
     for who, other in ((ONE, OTHER), (OTHER, ONE)):
@@ -142,6 +160,99 @@ def test_one_fault_anywhere_only_delays_the_pair(starters: tuple[int, ...]) -> N
         moment = start(explorer, moment, who, OTHER - who)
     explorer.explore(moment, lambda end: judge_connected(explorer, end), states_max=STATES_MAX)
     assert explorer.ends > 5, "faults must lead to several ends"
+
+
+# -- only one of the two can dial the other
+
+
+STARTERS = [(ONE,), (OTHER,), (ONE, OTHER)]
+STARTER_IDS = ["lower key", "higher key", "crossing"]
+BLOCKED = [(ONE, OTHER), (OTHER, ONE)]
+"""(dialler, dialled)."""
+
+
+def judge_not_connected(explorer: Explorer, moment: Moment) -> None:
+    """Neither end holds anything of the other, and each says that it was not to be had."""
+    for who in (ONE, OTHER):
+        assert pair_links(explorer, moment, who) == []
+    judge_nothing_left(explorer, moment)
+
+
+def judge_one_way(explorer: Explorer, moment: Moment) -> None:
+    """Both ends hold the same connection, and both call it one way."""
+    judge_connected(explorer, moment)
+    for who in (ONE, OTHER):
+        core = explorer.core(who, moment.snapshots[who])
+        relay = explorer.seats[RELAY].config.signer.key
+        assert [link.one_way for link in core.links.values() if link.key != relay] == [True]
+
+
+@pytest.mark.parametrize(
+    ("starters", "blocked"),
+    [((ONE,), (ONE, OTHER)), ((OTHER,), (OTHER, ONE)), ((ONE, OTHER), (ONE, OTHER))],
+    ids=STARTER_IDS,
+)
+def test_strict_pair_whose_secondary_is_blocked_ends_with_nothing_in_every_order(
+    starters: tuple[int, ...], blocked: tuple[int, int]
+) -> None:
+    explorer, moment = parted_pair(1, horizon_ns=18 * SECOND, blocked=frozenset({blocked}))
+    for who in starters:
+        moment = start(explorer, moment, who, OTHER - who)
+    explorer.explore(moment, lambda end: judge_not_connected(explorer, end), states_max=STATES_MAX)
+    assert explorer.states > 20, "there must be orders to choose from"
+
+
+@pytest.mark.parametrize("starters", STARTERS, ids=STARTER_IDS)
+@pytest.mark.parametrize("blocked", BLOCKED, ids=["to higher", "to lower"])
+def test_strict_pair_of_which_one_cannot_dial_is_never_connected(
+    starters: tuple[int, ...], blocked: tuple[int, int]
+) -> None:
+    explorer, moment = parted_pair(1, horizon_ns=60 * SECOND, blocked=frozenset({blocked}))
+    for who in starters:
+        moment = start(explorer, moment, who, OTHER - who)
+
+    def judge(end: Moment) -> None:
+        roles = [role for who in (ONE, OTHER) for role, _ in pair_links(explorer, end, who)]
+        assert LinkRole.CONSOLIDATED not in roles
+
+    explorer.explore(moment, judge, states_max=STATES_MAX)
+
+
+@pytest.mark.parametrize("starters", STARTERS, ids=STARTER_IDS)
+@pytest.mark.parametrize("faults", [0, 1])
+@pytest.mark.parametrize("blocked", BLOCKED, ids=["to higher", "to lower"])
+def test_relaxed_pair_of_which_one_cannot_dial_is_connected_one_way_in_every_order(
+    starters: tuple[int, ...], blocked: tuple[int, int], faults: int
+) -> None:
+    explorer, moment = parted_pair(
+        1,
+        faults=faults,
+        horizon_ns=(45 + 105 * faults) * SECOND,
+        blocked=frozenset({blocked}),
+        relaxed=True,
+    )
+    for who in starters:
+        moment = start(explorer, moment, who, OTHER - who)
+    explorer.explore(moment, lambda end: judge_one_way(explorer, end), states_max=STATES_MAX)
+    assert explorer.states > 20, "there must be orders to choose from"
+
+
+@pytest.mark.parametrize("starters", STARTERS, ids=STARTER_IDS)
+def test_relaxed_pair_without_a_block_is_connected_both_ways_in_every_order(
+    starters: tuple[int, ...],
+) -> None:
+    explorer, moment = parted_pair(1, relaxed=True)
+    for who in starters:
+        moment = start(explorer, moment, who, OTHER - who)
+
+    def judge(end: Moment) -> None:
+        judge_connected(explorer, end)
+        for who in (ONE, OTHER):
+            links = explorer.core(who, end.snapshots[who]).links.values()
+            assert not any(link.one_way for link in links)
+
+    explorer.explore(moment, judge, states_max=STATES_MAX)
+    assert explorer.ends >= 1
 
 
 def fresh(index: int, address: str, *, first: bool, contacts: tuple[str, ...], swap: bool) -> Seat:

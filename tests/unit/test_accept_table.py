@@ -223,6 +223,7 @@ def primary_inbound() -> Wire:
     wire = stage.accept(PEER)
     (attempt,) = stage.core.attempts.live()
     wire.hello(HelloRole.PRIMARY, attempt.id, response=encode(PEER.answers(asked)))
+    stage.connect(PEER)
     return wire
 
 
@@ -289,6 +290,8 @@ ELSEWHERE = {
     ("BOOTSTRAP", FrameKind.DIRECT),
     ("BOOTSTRAP admitted", FrameKind.DIRECT),
     ("BOOTSTRAP", FrameKind.THROTTLED),
+    ("BOOTSTRAP", FrameKind.REACHABLE),
+    ("BOOTSTRAP of a client", FrameKind.REACHABLE),
     ("BOOTSTRAP admitted", FrameKind.THROTTLED),
 }
 """Allowed in the role, but not from this end or at this time: BAD_FRAME all the same."""

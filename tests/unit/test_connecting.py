@@ -342,13 +342,17 @@ def test_requester_is_not_waiting_for_a_secondary() -> None:
     assert wire.hello(HelloRole.SECONDARY, a.attempt).closed(wire) is CloseCode.BAD_HELLO
 
 
-@pytest.mark.parametrize("wrong", ["attempt", "one way"])
+@pytest.mark.parametrize("wrong", ["attempt", "one way", "a secondary we never made"])
 def test_confirmation_of_another_kind_than_agreed_closes_and_ends_the_attempt(wrong: str) -> None:
     a = Asking()
     primary = a.primary()
-    right = Confirmation(a.attempt, one_way=False)
-    record = Confirmation(bytes(16), False) if wrong == "attempt" else Confirmation(a.attempt, True)
-    assert record != right
+    if wrong != "a secondary we never made":
+        a.stage.connect(PEER)
+    record = {
+        "attempt": Confirmation(bytes(16), False),
+        "one way": Confirmation(a.attempt, True),
+        "a secondary we never made": Confirmation(a.attempt, False),
+    }[wrong]
     said = primary.say(FrameKind.CONFIRMATION, record)
     assert said.closed(primary) is CloseCode.BAD_FRAME
     assert a.outcomes() == [Outcome.PRIMARY_LOST]
@@ -473,6 +477,7 @@ def test_secondary_that_was_made_in_time_is_never_told_to_have_failed() -> None:
 def test_key_that_consolidates_under_another_name_leaves_its_old_one() -> None:
     a = Asking()
     a.respond()
+    a.stage.connect(PEER)
     a.confirm(old := a.primary())
     renamed = PEER.renamed(FRIEND)
     said = a.friend.names(renamed.name)
@@ -482,6 +487,7 @@ def test_key_that_consolidates_under_another_name_leaves_its_old_one() -> None:
     a.friend.routed(answer)
     primary = a.stage.accept(renamed)
     primary.hello(HelloRole.PRIMARY, request.attempt, response=encode(answer))
+    a.stage.connect(renamed)
     said = primary.say(FrameKind.CONFIRMATION, Confirmation(request.attempt, one_way=False))
     assert said.events(Renamed) == [Renamed(PEER.name, renamed.name, own=False)]
     assert said.closed(old) is CloseCode.REPLACED

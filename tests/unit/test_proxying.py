@@ -270,12 +270,16 @@ def messages(stage: Stage, person: Person) -> dict[MessageKind, Envelope]:
 MAY = {
     HelloRole.JOIN: {
         MessageKind.CONNECT_REQUEST,
+        MessageKind.CONNECT_RESPONSE,
+        MessageKind.CONNECT_REFUSED,
         MessageKind.REQUEST_NAME,
         MessageKind.REGISTER,
         MessageKind.FIND_GROUP,
     },
     HelloRole.FEEL: {
         MessageKind.CONNECT_REQUEST,
+        MessageKind.CONNECT_RESPONSE,
+        MessageKind.CONNECT_REFUSED,
         MessageKind.REQUEST_NAME,
         MessageKind.REGISTER,
         MessageKind.FIND_GROUP,
