@@ -121,5 +121,11 @@ def _check_bounds(core: Core) -> None:
         assert shares.bytes <= shares.bytes_max, "7: too many voices are held"
     for subject in core.ballots.tallies:
         assert ("ballots", subject) in core.alarms, "2: a tally without a deadline"
+    asking = core.vouching.open
+    waiting = sum(each.request is not None for each in asking.values())
+    assert waiting <= limits.vouches_max, "7: too many requests wait to be vouched for"
+    assert len(core.registrar.records) <= limits.records_max, "7: too many names are kept"
+    for subject in asking:
+        assert ("vouch", subject) in core.alarms, "2: an inquiry without a deadline"
     due = core.next_deadline()
     assert due is None or due > core.now, f"7: a deadline in the past: {due} at {core.now}"

@@ -28,6 +28,7 @@ from routing.messages import (
     vote_body,
 )
 from routing.names import client_name, nearest
+from routing.registrar import Word
 from routing.state import Detail
 from tests.persons import TAG, Person, opened
 from tests.support import Said, Stage, Wire
@@ -382,6 +383,54 @@ def test_held_name_of_a_key_with_another_live_name_is_not_confirmed() -> None:
     wire, said = ask(stage, JOINER, held=held)
     casts = [*votes(wire, said)]
     assert [(cast.n1, cast.n2) for cast in casts] != [(held.n1, held.n2)]
+
+
+def test_name_that_is_confirmed_is_recorded_on_the_word_of_its_node() -> None:
+    stage, _ = member()
+    held = JOINER.renamed(MEMBERS[5]).certificate
+    ask(stage, JOINER, held=held)
+    entry = stage.core.registrar.records.get(JOINER.key, now=stage.now)
+    assert entry is not None and (entry.certificate, entry.word) == (held, Word.OWN)
+
+
+def test_key_with_a_live_name_is_given_that_one() -> None:
+    stage, _ = member()
+    first = JOINER.renamed(MEMBERS[5]).certificate
+    assert stage.core.registrar.record(JOINER.key, first, Word.HANDED)
+    wire, said = ask(stage, JOINER)
+    (cast,) = votes(wire, said)
+    assert (cast.n1, cast.n2) == (first.n1, first.n2)
+    assert stage.core.counters["vote.recorded"] == 1
+
+
+def test_second_name_of_a_node_that_has_told_its_first_is_not_confirmed() -> None:
+    stage, _ = member()
+    first = JOINER.renamed(MEMBERS[5]).certificate
+    assert stage.core.registrar.record(JOINER.key, first, Word.OWN)
+    wire, said = ask(stage, JOINER, held=JOINER.renamed(MEMBERS[6]).certificate)
+    (cast,) = votes(wire, said)
+    assert (cast.n1, cast.n2) == (first.n1, first.n2)
+
+
+def test_name_that_others_invented_for_a_key_is_not_voted_for() -> None:
+    stage, wires = member()
+    invented = JOINER.renamed(MEMBERS[5]).certificate
+    assert stage.core.registrar.vouch(JOINER.key, invented, MEMBERS[0].key)
+    wire, said = ask(stage, JOINER)
+    (cast,) = votes(wire, said)
+    names = nearest(client_name(JOINER.key), [stage.name, *(w.person.name for w in wires)], 2)
+    assert [cast.n1, cast.n2] == names
+
+
+def test_name_recorded_is_given_no_longer_once_a_renewal_was_missed() -> None:
+    stage, wires = member()
+    first = JOINER.renamed(MEMBERS[5]).certificate
+    assert stage.core.registrar.record(JOINER.key, first, Word.OWN)
+    stage.wait(stage.core.limits.record_live_ns)
+    wire, said = ask(stage, JOINER)
+    (cast,) = votes(wire, said)
+    names = nearest(client_name(JOINER.key), [stage.name, *(w.person.name for w in wires)], 2)
+    assert [cast.n1, cast.n2] == names
 
 
 def test_own_old_name_is_not_among_those_voted_for() -> None:

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from routing.actions import Action
+from routing.bodies import Register
 from routing.core import Core, CoreConfig
 from routing.errors import CloseCode
 from routing.inputs import ContactsLearnt, Input, Lost, StopRequested, Submitted
@@ -21,10 +22,12 @@ from routing.messages import (
     MessageKind,
     NodeAddress,
 )
+from routing.names import client_name
 from routing.simulation.scenarios import grow
 from routing.simulation.world import World
 from tests.asked import FRIEND, PEER, STRANGER, Asked
 from tests.council import Asking, Council
+from tests.inquest import Inquest
 from tests.persons import Person
 from tests.resolving import Resolving
 from tests.support import Stage
@@ -162,6 +165,22 @@ def name_asked() -> Core:
     return stage.core
 
 
+def names_recorded() -> Core:
+    stage, (friend,) = Stage.among(FRIEND)
+    told = PEER.seal(
+        MessageKind.REGISTER, GroupAddress(client_name(PEER.key)), Register(PEER.certificate)
+    )
+    friend.say(FrameKind.GROUP_COPY, told)
+    assert stage.core.registrar.vouch(STRANGER.key, STRANGER.certificate, FRIEND.key)
+    return stage.core
+
+
+def name_asked_about() -> Core:
+    i = Inquest()
+    i.voices(i.views(i.asked()), True, False)
+    return i.stage.core
+
+
 def those_that_hang() -> Core:
     stage, _ = Stage.among(FRIEND)
     for number, role in enumerate((HelloRole.JOIN, HelloRole.CLIENT, HelloRole.FEEL)):
@@ -237,6 +256,8 @@ SCENES: dict[str, Callable[[], Core]] = {
         round_under_way,
         name_held,
         name_asked,
+        names_recorded,
+        name_asked_about,
         those_that_hang,
         feeler_out,
         request_pending,
