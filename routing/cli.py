@@ -14,8 +14,8 @@ import click
 
 from routing.cli_network import network
 from routing.cli_node import client, node
+from routing.cli_simulate import simulate
 from routing.errors import RoutingError, StartError, UsageError
-from routing.simulation.command import form_command
 
 __all__ = ["main"]
 
@@ -42,22 +42,6 @@ class _Commands(click.Group):
 )
 def routing() -> None:
     """Connection management and message routing for a peer-to-peer node."""
-
-
-@click.group()
-def simulate() -> None:
-    """Run a network in memory, on virtual time."""
-
-
-@simulate.command()
-@click.option("--nodes", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--kill", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def form(nodes: int, kill: int, seed: int, loss: float, as_json: bool) -> int:
-    """Form a network, kill some of it, wait until it is whole again."""
-    return form_command(nodes=nodes, kill=kill, seed=seed, loss=loss, json=as_json)
 
 
 for command in (network, node, client, simulate):

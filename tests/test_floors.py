@@ -109,6 +109,7 @@ FLOORS: dict[str, int] = {
     "cli": 5,
     "cli_network": 5,
     "cli_node": 5,
+    "cli_simulate": 5,
     "cli_table": 5,
     "config": 5,
     "crew": 5,
