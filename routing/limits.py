@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from ipaddress import ip_network
-from typing import NewType
+from typing import Final, NewType
 
 from routing.errors import ConfigError
 
@@ -43,6 +43,38 @@ HOPS_MAX = 32
 
 ROUTES_MAX = 8
 """Route numbers 0 to 7: as many first hops as a close group has."""
+
+
+_RISING: Final = (
+    ("dial_timeout_ns", "responder_attempt_ns"),
+    ("dial_timeout_private_ns", "dial_timeout_ns"),
+    ("heartbeat_ns", "silence_ns"),
+    ("acknowledge_delay_ns", "acknowledge_low_ns"),
+    ("acknowledge_low_ns", "acknowledge_first_ns"),
+    ("acknowledge_first_ns", "acknowledge_high_ns"),
+    ("repeat_ns", "message_filter_ns"),
+    ("payload_bytes_max", "unacknowledged_bytes"),
+    ("find_retry_ns", "name_timeout_ns"),
+    ("ballot_wanted_ns", "ballot_ns"),
+    ("find_retry_ns", "ballot_ns"),
+    ("frame_bytes_max", "ballot_bytes"),
+    ("contact_backoff_first_ns", "contact_backoff_last_ns"),
+    ("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns"),
+    ("retry_name_first_ns", "retry_name_last_ns"),
+    ("reachable_ns", "joiner_max_ns"),
+    ("bucket_low", "bucket_size"),
+    ("bucket_size", "table_max"),
+    ("fill_requests_max", "requests_max"),
+    ("payload_bytes_max", "frame_bytes_max"),
+    ("part_bytes", "payload_bytes_max"),
+    ("payload_bytes_max", "large_bytes_max"),
+    ("large_bytes_max", "large_waiting_bytes"),
+    ("large_idle_ns", "large_ns"),
+    ("client_hold_ns", "client_moved_ns"),
+    ("frame_bytes_before_hello", "record_bytes_max"),
+    ("endpoints_tried", "endpoints_max"),
+)
+"""Pairs of limits of which the first may not be above the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,48 +350,23 @@ class Limits:
                 ip_network(network)
             except ValueError as error:
                 raise ConfigError(f"limit exempt_networks: {network!r}: {error}") from error
-        self._ordered("dial_timeout_ns", "responder_attempt_ns")
-        self._ordered("dial_timeout_private_ns", "dial_timeout_ns")
-        self._ordered("heartbeat_ns", "silence_ns")
-        self._ordered("acknowledge_delay_ns", "acknowledge_low_ns")
-        self._ordered("acknowledge_low_ns", "acknowledge_first_ns")
-        self._ordered("acknowledge_first_ns", "acknowledge_high_ns")
-        self._ordered("repeat_ns", "message_filter_ns")
+        for low, high in _RISING:
+            self._ordered(low, high)
         if ROUTES_MAX * self.acknowledge_high_ns > self.repeat_ns:
             raise ConfigError(
                 f"limit repeat_ns={self.repeat_ns} must be at least {ROUTES_MAX} times "
                 f"acknowledge_high_ns={self.acknowledge_high_ns}"
             )
-        self._ordered("payload_bytes_max", "unacknowledged_bytes")
-        self._ordered("find_retry_ns", "name_timeout_ns")
         self._check_names()
-        self._ordered("ballot_wanted_ns", "ballot_ns")
-        self._ordered("find_retry_ns", "ballot_ns")
-        self._ordered("frame_bytes_max", "ballot_bytes")
         if self.message_filter_entries < 16:
             raise ConfigError(
                 f"limit message_filter_entries={self.message_filter_entries} must be at least 16: "
                 "connections have shares of it"
             )
-        self._ordered("contact_backoff_first_ns", "contact_backoff_last_ns")
-        self._ordered("bootstrap_backoff_first_ns", "bootstrap_backoff_last_ns")
-        self._ordered("retry_name_first_ns", "retry_name_last_ns")
-        self._ordered("reachable_ns", "joiner_max_ns")
-        self._ordered("bucket_low", "bucket_size")
-        self._ordered("bucket_size", "table_max")
-        self._ordered("fill_requests_max", "requests_max")
-        self._ordered("payload_bytes_max", "frame_bytes_max")
-        self._ordered("part_bytes", "payload_bytes_max")
-        self._ordered("payload_bytes_max", "large_bytes_max")
-        self._ordered("large_bytes_max", "large_waiting_bytes")
-        self._ordered("large_idle_ns", "large_ns")
-        self._ordered("client_hold_ns", "client_moved_ns")
         self._check_parts()
         for name in ("client_messages_per_s", "client_bytes_per_s"):
             if getattr(self, name) >= 2**32:
                 raise ConfigError(f"limit {name}={getattr(self, name)} must be below {2**32}")
-        self._ordered("frame_bytes_before_hello", "record_bytes_max")
-        self._ordered("endpoints_tried", "endpoints_max")
         if list(self.resend_ns) != sorted(self.resend_ns):
             raise ConfigError(f"limit resend_ns={self.resend_ns} must rise")
         if self.resend_ns and self.resend_ns[-1] >= self.requester_first_answer_ns:

@@ -118,7 +118,7 @@ def test_exempt_network_is_not_checked_and_nothing_is_said() -> None:
 @pytest.mark.parametrize("role", [HelloRole.CLIENT, HelloRole.FEEL])
 def test_only_joiners_are_checked(role: HelloRole) -> None:
     a = Joined(role=role)
-    a.stage.wait(60 * SECOND)
+    a.stage.wait(20 * SECOND)
     assert PEER.address not in a.stage.said.dials() and a.told() == []
 
 
@@ -164,7 +164,7 @@ def test_second_endpoint_that_answers_is_a_yes() -> None:
 def test_failure_of_our_own_says_nothing_about_the_joiner(reason: DialFailure) -> None:
     a = Joined()
     a.stage.fail(a.stage.dial_to(PEER.address), reason)
-    a.stage.wait(60 * SECOND)
+    a.stage.wait(20 * SECOND)
     assert a.told() == [] and a.stage.core.counters["reachability.unsure"] == 1
 
 
@@ -177,7 +177,7 @@ def test_check_keeps_to_the_budget_of_dials_and_then_says_nothing() -> None:
     assert len([each for each in said.dials() if each in listed]) == 2
     for endpoint in listed[:2]:
         a.stage.fail(a.stage.dial_to(endpoint))
-    said = a.stage.wait(60 * SECOND)
+    said = a.stage.wait(20 * SECOND)
     assert verdicts(said, wire) == [], "two of the four were never tried"
     assert a.stage.core.counters["dial.address_budget"] == 2
 
@@ -196,7 +196,7 @@ def test_one_key_is_checked_four_times_a_minute_at_most() -> None:
 def test_one_joiner_is_checked_once() -> None:
     a = Joined()
     a.stage.connect(PEER)
-    a.stage.wait(60 * SECOND)
+    a.stage.wait(20 * SECOND)
     assert a.told() == [True] and a.stage.said.dials().count(PEER.address) == 1
 
 
