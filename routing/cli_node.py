@@ -103,8 +103,10 @@ async def _serve(door: Node | Client) -> None:
     try:
         async with door:
             click.echo(f"key {short(door.key)}")
+            elsewhere = door.config.advertise or ()
             for endpoint in door.endpoints:
-                click.echo(f"listening on {endpoint}")
+                verb = "advertising" if endpoint in elsewhere else "listening on"
+                click.echo(f"{verb} {endpoint}")
             printing = loop.create_task(_print(events))
             # The events end where the node stops by itself; leaving the block says why.
             printing.add_done_callback(lambda _: over.set())

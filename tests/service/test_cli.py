@@ -280,6 +280,12 @@ def _ended(descriptor: int) -> bool:
 # -- node and client
 
 
+def test_node_tells_apart_where_it_listens_and_what_it_advertises() -> None:
+    with running([*COMMAND, "node", "--advertise", "127.0.0.1:9999"]) as node:
+        assert line_with(node, "advertising").split()[-1] == "127.0.0.1:9999"
+        assert line_with(node, "listening on").split()[-1] != "127.0.0.1:9999"
+
+
 def test_node_and_client_tell_what_happens_and_end_on_signals(tmp_path: Path) -> None:
     identity, book = tmp_path / "identity", tmp_path / "book"
     files = ["--identity", str(identity), "--book", str(book)]
