@@ -256,16 +256,12 @@ class Attempts:
     def next_expiry(self) -> int | None:
         """Return when the earliest entry of the three filters may be due."""
         now = self.core.now
-        due = [
-            at
-            for at in (
-                self.by_id.next_expiry(now=now),
-                self.expected.next_expiry(now=now),
-                self.unknown.next_expiry(now=now),
-            )
-            if at is not None
-        ]
-        return int(min(due)) if due else None
+        due = self.by_id.next_expiry(now)
+        for each in (self.expected, self.unknown):
+            at = each.next_expiry(now)
+            if at is not None and (due is None or at < due):
+                due = at
+        return None if due is None else int(due)
 
     @property
     def backlog(self) -> int:

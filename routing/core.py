@@ -133,7 +133,8 @@ class Core:
         self.bootstrapping.configure(config.contacts)
         if config.certificate is not None:
             self.naming.hold(decode(Certificate, config.certificate))
-        self.state = self._compute_state()
+        self._settled = self._state_facts()
+        self.state = State.of(*self._settled)
 
     def _make_concerns(self) -> None:
         """Make the parts, one concern each; they find each other through the core."""
@@ -196,9 +197,10 @@ class Core:
         """Return when `on_deadline` is wanted next, or None: the only timer there is."""
         if self.stopped:
             return None
-        due = [self.alarms.next(), self.attempts.next_expiry()]
-        times = [at for at in due if at is not None]
-        return Nanos(min(times)) if times else None
+        alarm, expiry = self.alarms.first, self.attempts.next_expiry()
+        if alarm is None or (expiry is not None and expiry < alarm):
+            alarm = expiry
+        return None if alarm is None else Nanos(alarm)
 
     def snapshot(self) -> bytes:
         """Return the whole state, canonically; `restore` on a fresh core takes it back."""
@@ -401,7 +403,11 @@ class Core:
     def _settle(self) -> None:
         self.attempts.sweep()
         for _ in range(8):
-            new = self._compute_state()
+            facts = self._state_facts()
+            if facts == self._settled:
+                break
+            self._settled = facts
+            new = State.of(*facts)
             if new == self.state:
                 break
             old, self.state = self.state, new
@@ -410,18 +416,22 @@ class Core:
         else:
             raise AssertionError(f"the state does not settle: {self.state}")
 
-    def _compute_state(self) -> State:
+    def _state_facts(self) -> tuple[bool, bool, int, int, bool, bool, bool]:
+        """Return what the state is a function of, as `State.of` takes it."""
         routing = len(self.table)
-        return State.of(
-            client=self.client,
-            stopped=self.stopped,
-            routing=routing,
+        return (
+            self.client,
+            self.stopped,
+            routing,
             # Of no account with a routing connection, and at every step it would be counted.
-            bootstrap=0 if routing else self.bootstrapping.admitted_count(),
-            named=self.name is not None,
-            founder=self.founding.founder,
-            round_runs=self.bootstrapping.running,
+            0 if routing else self.bootstrapping.admitted_count(),
+            self.name is not None,
+            self.founding.founder,
+            self.bootstrapping.running,
         )
+
+    def _compute_state(self) -> State:
+        return State.of(*self._state_facts())
 
     def _on_state(self, old: State, new: State) -> None:
         if new.detail is not old.detail:

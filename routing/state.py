@@ -102,7 +102,6 @@ class State:
     @classmethod
     def of(
         cls,
-        *,
         client: bool,
         stopped: bool,
         routing: int,

@@ -124,7 +124,7 @@ class WakeUp:
         self._due(now, max(0, lateness))
         while (name := self._alarms.pop_due(now)) is not None:
             self._calls.pop(name)()
-        at, external = self._alarms.next(), self._external()
+        at, external = self._alarms.first, self._external()
         if external is not None and (at is None or external < at):
             at = external
         if at is not None:

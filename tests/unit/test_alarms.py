@@ -40,7 +40,7 @@ def test_cancelled_alarm_never_fires_and_cancelling_nothing_is_harmless() -> Non
     alarms.cancel(A)
     alarms.set(A, 5)
     alarms.cancel(A)
-    assert A not in alarms and alarms.at(A) is None and alarms.next() is None
+    assert A not in alarms and alarms.at(A) is None and alarms.first is None
     assert alarms.pop_due(100) is None
 
 
@@ -63,7 +63,7 @@ def test_clear_forgets_all() -> None:
     alarms = Alarms()
     alarms.set(A, 5)
     alarms.clear()
-    assert len(alarms) == 0 and alarms.next() is None
+    assert len(alarms) == 0 and alarms.first is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=30))
@@ -75,7 +75,7 @@ def test_export_taken_back_fires_the_same(entries: list[tuple[int, int]]) -> Non
     other.load(alarms.export())
     assert other.export() == alarms.export()
     assert fired(other, 10) == fired(alarms, 10)
-    assert other.next() == alarms.next()
+    assert other.first == alarms.first
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=30))
@@ -84,4 +84,4 @@ def test_next_is_the_earliest_of_what_was_set_last(entries: list[tuple[int, int]
     for number, at in entries:
         alarms.set(("kind", bytes((number,))), at)
     last = dict(entries)
-    assert alarms.next() == min(last.values(), default=None)
+    assert alarms.first == min(last.values(), default=None)
