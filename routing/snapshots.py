@@ -7,57 +7,43 @@ taken between steps.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from hashlib import blake2b
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from routing.admission import Rate
-from routing.assembly import Assembly
 from routing.attempts import Attempt
-from routing.ballots import Tally
 from routing.bodies import ConnectRequest, ConnectResponse
 from routing.bootstrapping import Round
-from routing.casting import Spoken
 from routing.client_memory import ClientMemory, capture_clients, restore_clients
-from routing.delivery import Underway
 from routing.dials import Flight, Plan
 from routing.filling import Walk
-from routing.groups import Group, Resolution
-from routing.hops import RoundTrip
 from routing.links import Link
 from routing.membership import Find
+from routing.message_memory import (
+    MessageMemory,
+    capture_messages,
+    refill,
+    restore_messages,
+)
 from routing.messages import Certificate, decode, encode
 from routing.naming import Cast
-from routing.owing import Owed
-from routing.parts import Outgoing
 from routing.probing import Probe
 from routing.reachability import ReachabilityMemory
-from routing.recall import (
-    DirectMemory,
-    SeenMemory,
-    capture_direct,
-    capture_seen,
-    restore_direct,
-    restore_seen,
-)
 from routing.registrar import RegistrarMemory
-from routing.requests import Pending
 from routing.responding import Given
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable
 from routing.vouching import VouchingMemory
 
 if TYPE_CHECKING:
-    from routing._filter import TimedFilter
     from routing.core import Core
 
 __all__ = ["Memory", "capture", "digest_of", "restore"]
 
 Grants = list[tuple[bytes, tuple[int, ...]]]
-V = TypeVar("V")
 
 
 class CoreMemory(Struct):
@@ -150,33 +136,6 @@ class NetworkMemory(Struct):
     reachability: ReachabilityMemory
 
 
-class MessageMemory(Struct):
-    """The application's messages and the filters against repeats."""
-
-    seen: SeenMemory
-    pending: dict[bytes, Pending]
-    sent: list[tuple[bytes, int, float]]
-    consumed: list[tuple[bytes, int, bool]]
-    underway: dict[bytes, Underway]
-    parts: dict[bytes, Outgoing]
-    assemblies: dict[bytes, Assembly]
-    direct: DirectMemory
-    owed: dict[bytes, Owed]
-    suspects: list[bytes]
-    missed_hops: list[tuple[bytes, int]]
-    round_trip: RoundTrip
-    round_trips: list[tuple[bytes, RoundTrip]]
-    groups: dict[bytes, Resolution]
-    group_cache: list[tuple[bytes, Group, float]]
-    tallies: list[tuple[bytes, Tally]]
-    unresolved: list[tuple[bytes, list[bytes]]]
-    voices: int
-    """Heard so far."""
-    agreed: list[tuple[bytes, bool, float]]
-    spoken: list[tuple[bytes, Spoken]]
-    """In the order in which they will be forgotten."""
-
-
 class Memory(Struct):
     """Everything."""
 
@@ -197,7 +156,7 @@ def capture(core: Core) -> bytes:
         _capture_core(core),
         _capture_connect(core),
         _capture_network(core),
-        _capture_messages(core),
+        capture_messages(core),
         capture_clients(core),
     )
     return _encoder.encode(memory)
@@ -214,7 +173,7 @@ def restore(core: Core, state: bytes) -> None:
     _restore_core(core, memory.core)
     _restore_connect(core, memory.connect)
     _restore_network(core, memory.network)
-    _restore_messages(core, memory.messages)
+    restore_messages(core, memory.messages)
     restore_clients(core, memory.clients)
 
 
@@ -292,7 +251,7 @@ def _capture_connect(core: Core) -> ConnectMemory:
 
 def _restore_connect(core: Core, memory: ConnectMemory) -> None:
     attempts, responding, now = core.attempts, core.connecting.responding, core.now
-    _refill(attempts.by_id, memory.attempts, now)
+    refill(attempts.by_id, memory.attempts, now)
     attempts.by_name = {attempt.name: attempt.id for _, attempt, _ in memory.attempts}
     attempts.expected.clear()
     for token, is_request, body, at in memory.expected:
@@ -305,7 +264,7 @@ def _restore_connect(core: Core, memory: ConnectMemory) -> None:
     for token, at in memory.unknown:
         attempts.unknown.insert(core.links[token].connection, None, now=now, ttl=at - now)
     attempts.failed = memory.failed
-    _refill(responding.given, memory.given, now)
+    refill(responding.given, memory.given, now)
     responding.attempt_rate.load([*memory.attempt_rate])
     responding.refusal_rate.load([*memory.refusal_rate])
     core.dials.last = memory.last_dial
@@ -391,7 +350,7 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
         "confirming",
     ):
         setattr(naming, name, getattr(memory, name))
-    _refill(naming.served, memory.served, core.now)
+    refill(naming.served, memory.served, core.now)
     core.registrar.load(memory.registrar)
     core.vouching.load(memory.vouching)
     peers.close_group = memory.close_group
@@ -425,73 +384,9 @@ def _restore_table_keeping(core: Core, memory: NetworkMemory) -> None:
     filling.walks = memory.walks
     filling.rests = memory.rests
     filling.asked = memory.fill_asked
-    _refill(filling.unwanted, memory.unwanted, core.now)
-    _refill(filling.wishers, memory.wishers, core.now)
+    refill(filling.unwanted, memory.unwanted, core.now)
+    refill(filling.wishers, memory.wishers, core.now)
     churn.group, churn.known, churn.since, churn.causes, churn.unsaid = memory.churn
-
-
-def _capture_messages(core: Core) -> MessageMemory:
-    messaging, now = core.messaging, core.now
-    return MessageMemory(
-        seen=capture_seen(core.relay.seen.common, core.relay.seen.lanes, now),
-        pending=messaging.pending,
-        sent=messaging.sent.deadlines(now=now),
-        consumed=messaging.consumed.export(),
-        underway=core.delivery.underway,
-        parts=core.parts.open,
-        assemblies=core.assembly.open,
-        direct=capture_direct(core),
-        owed=core.owing.open,
-        suspects=core.suspects.names,
-        missed_hops=list(core.hops.missed.items()),
-        round_trip=core.hops.usual,
-        round_trips=list(core.hops.trips.items()),
-        groups=core.groups.open,
-        group_cache=core.groups.cache.deadlines(now=now),
-        tallies=list(core.ballots.tallies.items()),
-        unresolved=[(name, [*held]) for name, held in core.ballots.unresolved.items()],
-        voices=core.ballots.number,
-        agreed=core.ballots.done.deadlines(now=now),
-        spoken=list(core.casting.spoken.items()),
-    )
-
-
-def _restore_messages(core: Core, memory: MessageMemory) -> None:
-    messaging, now = core.messaging, core.now
-    core.relay.seen.clear()
-    restore_seen(core.relay.seen.common, memory.seen, now)
-    for token, lane in memory.seen.lanes:
-        restore_seen(core.relay.seen.lane(token), lane, now)
-    messaging.pending = memory.pending
-    _refill(messaging.sent, memory.sent, now)
-    messaging.consumed.load(memory.consumed)
-    delivery = core.delivery
-    delivery.underway = memory.underway
-    delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
-    core.parts.load(memory.parts)
-    core.assembly.open = memory.assemblies
-    restore_direct(core, memory.direct)
-    core.owing.open = memory.owed
-    core.suspects.names = memory.suspects
-    core.hops.missed = OrderedDict(memory.missed_hops)
-    core.hops.usual = memory.round_trip
-    core.hops.trips = OrderedDict(memory.round_trips)
-    core.groups.open = memory.groups
-    _refill(core.groups.cache, memory.group_cache, now)
-    ballots = core.ballots
-    ballots.tallies = dict(memory.tallies)
-    ballots.unresolved = {name: dict.fromkeys(held, True) for name, held in memory.unresolved}
-    ballots.number = memory.voices
-    _refill(ballots.done, memory.agreed, now)
-    ballots.recount()
-    core.casting.load(dict(memory.spoken))
-    core.agreement.recount()
-
-
-def _refill(held: TimedFilter[bytes, V], entries: list[tuple[bytes, V, float]], now: int) -> None:
-    held.clear()
-    for key, value, at in entries:
-        held.insert(key, value, now=now, ttl=at - now)
 
 
 def _grants(rate: Rate) -> Grants:

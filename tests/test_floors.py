@@ -86,6 +86,7 @@ FLOORS: dict[str, int] = {
     "owing": 3,
     "receipts": 3,
     "suspects": 3,
+    "message_memory": 3,
     "messaging": 3,
     "moving": 3,
     "naming": 3,
