@@ -5,7 +5,7 @@ The envelope they travel in, and the frames between the two ends of a connection
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -25,6 +25,7 @@ from routing.messages import (
 )
 
 __all__ = [
+    "ACKNOWLEDGED_MAX",
     "Acknowledged",
     "Ballot",
     "Busy",
@@ -47,6 +48,11 @@ __all__ = [
     "Vouched",
     "WholeWanted",
 ]
+
+ACKNOWLEDGED_MAX: Final = 32
+"""Messages acknowledged at once: half a kilobyte of ids."""
+
+MoreIds = Annotated[list[Bytes16], Meta(max_length=ACKNOWLEDGED_MAX - 1)]
 
 
 class ConnectRequest(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -121,9 +127,14 @@ class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The message `id` has reached its destination, which is the source of this."""
+    """Messages have reached their destination, which is the source of this."""
 
     id: Bytes16
+    """The latest: the envelope bears the route number of its copy."""
+    waited_us: Count = 0
+    """For how long this was held back after that copy came: no part of its round trip."""
+    others: MoreIds = []
+    """Further ones that came before it."""
 
 
 class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -34,7 +34,9 @@ __all__ = ["Delivery", "Underway"]
 REFUSED_LEAST = 4
 """Copies that must be answered Unroutable before nobody has the name, with fewer first hops."""
 
+MICROSECOND = 1_000
 MILLISECOND = 1_000_000
+WAITED_US_MAX = 2**32 - 1
 
 PUT_OFF_MAX = 8
 """How often a proxy may make us wait: it cannot keep a message for ever."""
@@ -213,23 +215,30 @@ class Delivery:
         """An acknowledgement, its signature verified: believed from the destination only."""
         core = self.core
         body = decode(Acknowledged, arrival.signed.body)
-        entry = None if body is None else self.underway.get(body.id)
         if body is None:
             core.count("acknowledged.malformed")
-        elif entry is None:
-            core.count("acknowledged.unasked")
-        elif not _is_consumer(entry.destination, arrival):
-            core.count("acknowledged.forged")
-        else:
-            took = self._learn(entry, arrival.envelope.route)
-            core.count("delivery.acknowledged")
-            self.forget(body.id)
-            if entry.part:
-                core.parts.on_arrived(body.id, took)
+            return
+        for message_id in (body.id, *body.others):
+            entry = self.underway.get(message_id)
+            if entry is None:
+                core.count("acknowledged.unasked")
+            elif not _is_consumer(entry.destination, arrival):
+                core.count("acknowledged.forged")
             else:
-                core.messaging.on_arrived(body.id)
+                measured = message_id == body.id
+                took = self._learn(entry, arrival.envelope.route, body.waited_us) if measured else 0
+                self._arrived(message_id, entry, took)
 
-    def _learn(self, entry: Underway, route: int) -> int:
+    def _arrived(self, message_id: bytes, entry: Underway, took: int) -> None:
+        core = self.core
+        core.count("delivery.acknowledged")
+        self.forget(message_id)
+        if entry.part:
+            core.parts.on_arrived(message_id, took)
+        else:
+            core.messaging.on_arrived(message_id)
+
+    def _learn(self, entry: Underway, route: int, waited_us: int = 0) -> int:
         """The copy of this route number was answered: its way works. Return how long it took.
 
         So a repeated message can be measured, too; nobody guesses which copy was answered. The
@@ -240,7 +249,7 @@ class Delivery:
             return 0
         core = self.core
         core.hops.praise(entry.hops[route])
-        took = max(1, core.now - entry.sent[route])
+        took = max(1, core.now - entry.sent[route] - waited_us * MICROSECOND)
         if not entry.part:
             core.hops.measure(target_of(entry.destination), took)
         return took
@@ -313,11 +322,18 @@ class Delivery:
         """Tell the source that we have its message; a repeat is answered by another way."""
         signed = arrival.signed
         if signed.flags & ACKNOWLEDGE:
-            self.tell(signed.id, signed.source, arrival.envelope.route, arrival.token)
+            self.tell([signed.id], signed.source, arrival.envelope.route, arrival.token)
 
-    def tell(self, message_id: bytes, source: Address, route: int, token: int) -> None:
-        """Acknowledge the copy of this route number, which came over this connection."""
-        body = encode(Acknowledged(message_id))
+    def tell(
+        self, ids: list[bytes], source: Address, route: int, token: int, *, waited: int = 0
+    ) -> None:
+        """Acknowledge messages of one source, the latest first.
+
+        The copy of that one had this route number, came over this connection, and has `waited`
+        nanoseconds for this.
+        """
+        waited_us = min(waited // MICROSECOND, WAITED_US_MAX)
+        body = encode(Acknowledged(ids[0], waited_us, ids[1:]))
         self._answer(MessageKind.ACKNOWLEDGED, body, source, route, token)
 
     def refuse(self, arrival: Arrival, wait_ns: int) -> None:

@@ -45,6 +45,7 @@ def alarm_handlers(core: Core) -> dict[str, Callable[[bytes], None]]:
         "request": core.messaging.on_timeout,
         "retry": core.delivery.on_retry,
         "owed": core.owing.on_due,
+        "bundle": core.owing.on_bundle_due,
         "receipt": core.receipts.on_broken,
         "parts": core.parts.on_due,
         "assembly": core.assembly.on_expired,

@@ -100,12 +100,15 @@ class Hops:
     def patience(self, target: bytes, silences: int, least: int = 0) -> int:
         """Return how long to wait for the acknowledgement of a copy to `target`.
 
-        Half as long again for each earlier copy that nothing came of: the network may be busy.
+        An acknowledgement may be held back at the far end, which no measured trip contains. Half as
+        long again for each earlier copy that nothing came of: the network may be busy.
         `least` is what it takes in any case, also above the usual bound.
         """
         limits = self.core.limits
         trip = self.trips.get(target, self.usual)
-        usual = trip.average + 4 * trip.deviation if trip.average else limits.acknowledge_first_ns
+        usual = trip.average + 4 * trip.deviation + limits.acknowledge_delay_ns
+        if not trip.average:
+            usual = limits.acknowledge_first_ns
         usual = max(usual, limits.acknowledge_low_ns, least)
         for _ in range(silences):
             usual += usual // 2

@@ -49,6 +49,7 @@ _RISING: Final = (
     ("dial_timeout_ns", "responder_attempt_ns"),
     ("dial_timeout_private_ns", "dial_timeout_ns"),
     ("heartbeat_ns", "silence_ns"),
+    ("acknowledge_gather_ns", "acknowledge_delay_ns"),
     ("acknowledge_delay_ns", "acknowledge_low_ns"),
     ("acknowledge_low_ns", "acknowledge_first_ns"),
     ("acknowledge_first_ns", "acknowledge_high_ns"),
@@ -275,7 +276,9 @@ class Limits:
     acknowledge_first_ns: int = 1 * SECOND
     """For an acknowledgement, until a round trip has been measured; RFC 6298's."""
     acknowledge_delay_ns: int = 50_000_000
-    """A request is acknowledged by its reply if that comes within this."""
+    """A request is acknowledged by its reply if that comes within this; a reply waits as long."""
+    acknowledge_gather_ns: int = 1_000_000
+    """What comes from one source within this is acknowledged together: one signature for all."""
     acknowledge_low_ns: int = 200_000_000
     """The shortest wait: what a busy relay may add to any round trip."""
     acknowledge_high_ns: int = 4 * SECOND

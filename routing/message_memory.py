@@ -16,7 +16,7 @@ from routing.casting import Spoken
 from routing.delivery import Underway
 from routing.groups import Group, Resolution
 from routing.hops import RoundTrip
-from routing.owing import Owed
+from routing.owing import Bundle, Owed
 from routing.parts import Outgoing
 from routing.recall import (
     DirectMemory,
@@ -49,6 +49,7 @@ class MessageMemory(Struct):
     assemblies: dict[bytes, Assembly]
     direct: DirectMemory
     owed: dict[bytes, Owed]
+    bundles: dict[bytes, Bundle]
     suspects: list[bytes]
     missed_hops: list[tuple[bytes, int]]
     round_trip: RoundTrip
@@ -77,6 +78,7 @@ def capture_messages(core: Core) -> MessageMemory:
         assemblies=core.assembly.open,
         direct=capture_direct(core),
         owed=core.owing.open,
+        bundles=core.owing.bundles,
         suspects=core.suspects.names,
         missed_hops=list(core.hops.missed.items()),
         round_trip=core.hops.usual,
@@ -108,6 +110,7 @@ def restore_messages(core: Core, memory: MessageMemory) -> None:
     core.assembly.open = memory.assemblies
     restore_direct(core, memory.direct)
     core.owing.open = memory.owed
+    core.owing.bundles = memory.bundles
     core.suspects.names = memory.suspects
     core.hops.missed = OrderedDict(memory.missed_hops)
     core.hops.usual = memory.round_trip

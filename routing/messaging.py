@@ -309,10 +309,8 @@ class Messaging:
         if wait:
             core.delivery.refuse(arrival, wait)
             return False
-        if signed.kind is MessageKind.REQUEST and signed.flags & ACKNOWLEDGE:
+        if signed.flags & ACKNOWLEDGE:
             core.owing.owe(arrival)
-        else:
-            core.delivery.acknowledge(arrival)
         return True
 
     def _enter(self, arrival: Arrival) -> int:

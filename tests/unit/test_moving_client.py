@@ -230,7 +230,7 @@ def test_client_takes_what_its_old_proxy_passes_on_and_acknowledges_it_itself() 
     (delivered,) = said.of(Deliver)
     assert (delivered.message.payload, delivered.message.key) == (b"late", FAR.key)
     assert delivered.message.source == NodeAddress(FAR.name)
-    (answer,) = said.envelopes(now, ACKNOWLEDGED)
+    (answer,) = stage.wait(SECOND // 100).envelopes(now, ACKNOWLEDGED)
     assert opened(Signed, answer.signed).source == ClientAddress(NEW.name, stage.core.key)
     assert now.routed(wrap(stage, inner)).of(Deliver) == [], "once"
 
