@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from routing.errors import CloseCode
@@ -18,10 +19,12 @@ __all__ = [
     "CancelDial",
     "Close",
     "Deliver",
+    "DeliverMany",
     "Dial",
     "Failed",
     "KeepCertificate",
     "Progress",
+    "Relieved",
     "Send",
     "Tell",
     "Trust",
@@ -107,6 +110,18 @@ class Deliver:
 
 
 @record
+class DeliverMany:
+    """Hand messages of one peer to the application's handlers, in order; none is a request."""
+
+    messages: list[Message]
+
+    def to(self, take: Callable[[Message], None]) -> None:
+        """Hand them over one by one."""
+        for message in self.messages:
+            take(message)
+
+
+@record
 class Answered:
     """A reply to a submitted request; a group's request has as many as were asked for."""
 
@@ -127,6 +142,11 @@ class Failed:
 
     reference: int
     reason: str
+
+
+@record
+class Relieved:
+    """There is room again for direct messages, after some were refused as too many."""
 
 
 @record
@@ -155,8 +175,10 @@ Action = (
     | Unlisten
     | Tell
     | Deliver
+    | DeliverMany
     | Answered
     | Failed
     | Progress
+    | Relieved
     | KeepCertificate
 )

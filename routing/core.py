@@ -21,6 +21,7 @@ from routing.answers import Answers
 from routing.assembly import Assembling
 from routing.attempts import Attempts
 from routing.ballots import Ballots
+from routing.batching import Batching
 from routing.book import ContactBook
 from routing.bootstrapping import Bootstrapping, fresh_book
 from routing.casting import Casting
@@ -40,6 +41,7 @@ from routing.hearers import alarm_handlers
 from routing.hops import Hops
 from routing.identity import Signer
 from routing.inputs import (
+    ANSWERED_AT_THE_END,
     Accepted,
     BootstrapRequested,
     ContactsLearnt,
@@ -54,6 +56,7 @@ from routing.inputs import (
     ReadingHeld,
     StopRequested,
     Submitted,
+    SubmittedMany,
     Withdrawn,
 )
 from routing.journal import Journal
@@ -167,6 +170,7 @@ class Core:
         self.delivery = Delivery(self)
         self.owing = Owing(self)
         self.receipts = Receipts(self)
+        self.batching = Batching(self)
         self.parts = Parts(self)
         self.assembly = Assembling(self)
         self.casting = Casting(self)
@@ -336,7 +340,7 @@ class Core:
             self._actions = [a for a in self._actions if not any(a is other for other in ended)]
 
     def _dispatch(self, fact: Input) -> None:
-        if self.stopped and not isinstance(fact, Dialled | DialFailed | Accepted | Submitted):
+        if self.stopped and not isinstance(fact, ANSWERED_AT_THE_END):
             return
         match fact:
             case FrameReceived():
@@ -351,6 +355,8 @@ class Core:
                 self._on_lost(fact)
             case Submitted():
                 self.messaging.on_submitted(fact)
+            case SubmittedMany():
+                self.batching.on_submitted(fact)
             case Withdrawn():
                 self.parts.withdraw(fact.reference)
             case ReadingHeld():
@@ -460,6 +466,7 @@ class Core:
         self.ballots.on_stop()
         self.casting.on_stop()
         self.receipts.on_stop()
+        self.batching.on_stop()
         self.owing.on_stop()
         self.stopped = True
         self.attempts.on_stop()

@@ -150,6 +150,7 @@ class Door(Sending):
             on_progress=self._outbox.progressed,
             on_certificate=keeping.keep_certificate,
         )
+        self._host.hand_batches_to(self._inbox.put_many, self._outbox.relieved)
         await self._host.start()
         keeping.begin()
 
@@ -264,7 +265,8 @@ class Door(Sending):
         counts.update(host.stats() if host is not None else {})
         counts["inbox.bytes"] = self._inbox.queued
         counts["filter.window_s"] = core.relay.seen.span(core.now) // SECOND
-        counts["messages.waiting"] = len(core.delivery.underway) + len(core.receipts.handed)
+        direct = len(core.receipts.handed) + core.batching.count
+        counts["messages.waiting"] = len(core.delivery.underway) + direct
         counts["requests.waiting"] = len(self._outbox)
         counts["log.suppressed"] = self._talk.suppressed if self._talk is not None else 0
         return dict(sorted(counts.items()))

@@ -94,6 +94,10 @@ class NoQuorum(RoutingError):
     """The members of a group replied, and too few of them the same."""
 
 
+class TooBusy(RoutingError):
+    """Too much of ours waits to be acknowledged: a message was refused, and may be sent later."""
+
+
 class HandlerFailed(RoutingError):
     """The far end's request handler raised; it was logged and counted there."""
 

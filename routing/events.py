@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from msgspec import Struct
+
 from routing.errors import CloseCode, Outcome, Refusal
 from routing.handover import newcomers
 from routing.messages import Address, Authority
@@ -233,8 +235,7 @@ class EventsLost:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """A message for the application, handed to its handlers and never to the event queue."""
 
     source: Address

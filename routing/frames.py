@@ -84,6 +84,9 @@ class Frames:
         if fact.kind is FrameKind.GROUP_COPY:
             core.relay.on_copy(link, fact.body)
             return
+        if fact.kind is FrameKind.BATCH:
+            core.batching.on_batch(link, fact.body)
+            return
         record, handler = self._handlers[fact.kind]
         decoded = decode(record, fact.body)
         if decoded is None:

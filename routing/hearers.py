@@ -47,6 +47,7 @@ def alarm_handlers(core: Core) -> dict[str, Callable[[bytes], None]]:
         "owed": core.owing.on_due,
         "bundle": core.owing.on_bundle_due,
         "receipt": core.receipts.on_broken,
+        "batches": core.batching.on_again,
         "parts": core.parts.on_due,
         "assembly": core.assembly.on_expired,
         "suspect": core.suspects.on_timeout,

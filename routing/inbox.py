@@ -66,6 +66,7 @@ class Inbox:
         "_reader",
         "_requests",
         "_running",
+        "_waiting_cost",
         "held",
         "queued",
     )
@@ -88,7 +89,9 @@ class Inbox:
         self._counters = counters
         self._on_messages: MessagesHandler | None = None
         self._on_request: RequestHandler | None = None
-        self._messages: deque[Message] = deque()
+        self._messages: list[Message] = []
+        self._waiting_cost = 0
+        """Of the messages in it, as they were charged."""
         self._requests: deque[Message] = deque()
         self._reader: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -116,10 +119,27 @@ class Inbox:
         elif self._on_messages is None:
             self._counters["inbox.no_handler"] += 1
         else:
-            self._charge(_cost(message))
-            self._messages.append(message)
-            if self._reader is None:
-                self._reader = asyncio.get_running_loop().create_task(self._read())
+            self._queue([message])
+
+    def put_many(self, messages: list[Message]) -> None:
+        """Take in several messages, none of them a request, at the cost of one."""
+        if self._closed:
+            self._counters["inbox.closed"] += len(messages)
+        elif self._on_messages is None:
+            self._counters["inbox.no_handler"] += len(messages)
+        else:
+            self._queue(messages)
+
+    def _queue(self, messages: list[Message]) -> None:
+        cost = sum([len(each.payload) for each in messages]) + MESSAGE_OVERHEAD * len(messages)
+        self._charge(cost)
+        self._waiting_cost += cost
+        if self._messages:
+            self._messages += messages
+        else:
+            self._messages = messages
+        if self._reader is None:
+            self._reader = asyncio.get_running_loop().create_task(self._read())
 
     async def close(self, spare: Collection[asyncio.Task[Any] | None] = ()) -> None:
         """Cancel the handlers that run and forget what waits; both are counted.
@@ -143,12 +163,12 @@ class Inbox:
     async def _read(self) -> None:
         try:
             while self._messages:
-                batch = list(self._messages)
-                self._messages.clear()
+                batch, cost = self._messages, self._waiting_cost
+                self._messages, self._waiting_cost = [], 0
                 try:
                     await self._hand_over(batch)
                 finally:
-                    self._charge(-sum(map(_cost, batch)))
+                    self._charge(-cost)
         finally:
             self._reader = None
 

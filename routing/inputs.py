@@ -15,6 +15,7 @@ from routing.messages import Address, Authority, FrameKind, MessageKind
 from routing.state import Connection, Token
 
 __all__ = [
+    "ANSWERED_AT_THE_END",
     "Accepted",
     "BootstrapRequested",
     "ContactsLearnt",
@@ -29,6 +30,7 @@ __all__ = [
     "ReadingHeld",
     "StopRequested",
     "Submitted",
+    "SubmittedMany",
     "Withdrawn",
 ]
 
@@ -161,6 +163,20 @@ class Submitted:
 
 
 @record
+class SubmittedMany:
+    """The application wants several messages sent to one node, in order.
+
+    The first has `reference`, which comes back in `Failed` as with one that is `Submitted`, and the
+    others the numbers that follow.
+    """
+
+    reference: int
+    destination: Address
+    payloads: list[bytes]
+    acknowledged: bool
+
+
+@record
 class Withdrawn:
     """The application no longer wants a large message or request sent; what has left has left."""
 
@@ -179,6 +195,9 @@ class StopRequested:
     """Close everything and say goodbye."""
 
 
+ANSWERED_AT_THE_END = (Accepted, Dialled, DialFailed, Submitted, SubmittedMany)
+"""What a core that has stopped still answers: with a Close, or that it has stopped."""
+
 Input = (
     Listening
     | BootstrapRequested
@@ -191,6 +210,7 @@ Input = (
     | DescriptorsRanShort
     | ListenerLost
     | Submitted
+    | SubmittedMany
     | Withdrawn
     | ReadingHeld
     | StopRequested

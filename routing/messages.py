@@ -102,6 +102,7 @@ class FrameKind(IntEnum):
     REACHABLE = 16
     UNNEEDED = 17
     THROTTLED = 18
+    BATCH = 19
 
 
 class HelloRole(IntEnum):

@@ -18,6 +18,7 @@ from routing.errors import (
     NotConnected,
     RequestTimedOut,
     RoutingError,
+    TooBusy,
     Unroutable,
     UsageError,
 )
@@ -83,6 +84,7 @@ class Outbox:
         "_counters",
         "_expected",
         "_latest",
+        "_pressed",
         "_refused",
         "_sending",
         "_tell",
@@ -96,6 +98,8 @@ class Outbox:
         self._latest = 0
         self._sending = 0
         self._refused: str | None = None
+        self._pressed: list[asyncio.Future[None]] = []
+        """Who waits for room, each a caller of `send_many`."""
         self._closed = False
 
     def __len__(self) -> int:
@@ -130,9 +134,13 @@ class Outbox:
         return through
 
     @contextmanager
-    def sending(self) -> Iterator[int]:
-        """Give the reference of a message; a refusal told before the end of the block is raised."""
+    def sending(self, count: int = 1) -> Iterator[int]:
+        """Give the reference of a message; a refusal told before the end of the block is raised.
+
+        With a `count` the references that follow are given, too.
+        """
         reference = self._sending = self.next_reference()
+        self._latest += count - 1
         self._refused = None
         yield reference
         self._sending = 0
@@ -178,9 +186,31 @@ class Outbox:
             log.info("a message could not be delivered: %s", reason)
             self._tell(Undelivered(reference, reason))
 
+    async def relief(self) -> None:
+        """Return when there is room again for messages that were refused as too many.
+
+        Raises:
+            NotConnected: we have stopped.
+        """
+        if self._closed:
+            raise NotConnected("we have stopped")
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pressed.append(waiter)
+        await waiter
+
+    def relieved(self) -> None:
+        """There is room again: all who wait for it go on."""
+        waiters, self._pressed = self._pressed, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def close(self) -> None:
         """Fail whatever still waits."""
         self._closed = True
+        for waiter in self._pressed:
+            if not waiter.done():
+                waiter.set_exception(NotConnected("we have stopped"))
         for expected in self._expected.values():
             if not expected.done.done():
                 expected.done.set_exception(NotConnected("we have stopped"))
@@ -207,6 +237,8 @@ def failure(reason: str) -> RoutingError:
             return UsageError(text.strip() or reason)
         case "no quorum":
             return NoQuorum(text.strip() or reason)
+        case "busy":
+            return TooBusy(text.strip() or reason)
         case "handler failed":
             return HandlerFailed(f"the far end could not answer: {text.strip() or 'unknown'}")
     return RoutingError(reason)

@@ -8,9 +8,12 @@ waiting. A client's are also held up, one after the other, while its proxy allow
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from routing import actions as do
 from routing.errors import NotConnected
+from routing.events import Message
 from routing.limits import SECOND
 from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress, ViaAddress
 from routing.service.connection import Line
@@ -30,6 +33,16 @@ class PatientHost(Host):
     """Serial of a line whose kernel takes no more -> who waits for it."""
     _turns: asyncio.Lock | None = None
     """Held by whoever is next to send what a proxy allows."""
+
+    def hand_batches_to(
+        self, take: Callable[[list[Message]], None], relieved: Callable[[], None]
+    ) -> None:
+        """Have `take` called with all messages of a batch, in place of `on_message` with each.
+
+        `relieved` is called when there is room again for batches of ours.
+        """
+        self._execute[do.DeliverMany] = lambda action: take(action.messages)
+        self._execute[do.Relieved] = lambda action: relieved()
 
     async def room(self, token: Token | None) -> None:
         """Return when the line of a token has room; at once if there is none such.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from routing._filter import MessageFilter
+from routing.batching import Batch
 from routing.receipts import Handed, Line
 from routing.repeats import Block, Window
 
@@ -44,6 +45,9 @@ class DirectMemory(Struct):
     broken: dict[int, Line]
     heard: list[tuple[bytes, Ids]]
     ended: list[tuple[bytes, Ids, float]]
+    batches: dict[bytes, Batch]
+    again: dict[bytes, Batch]
+    pressed: bool
 
 
 def capture_direct(core: Core) -> DirectMemory:
@@ -56,11 +60,15 @@ def capture_direct(core: Core) -> DirectMemory:
         ended=[
             (key, room.deadlines(now), at) for key, room, at in receipts.ended.deadlines(now=now)
         ],
+        batches=core.batching.handed,
+        again=core.batching.again,
+        pressed=core.batching.pressed,
     )
 
 
 def restore_direct(core: Core, memory: DirectMemory) -> None:
     receipts, now = core.receipts, core.now
+    core.batching.load(memory.batches, memory.again, pressed=memory.pressed)
     receipts.handed = memory.handed
     receipts.bytes = sum(len(each.body) for each in memory.handed.values())
     receipts.lines = memory.lines

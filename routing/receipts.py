@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from routing._filter import MessageFilter, TimedFilter
+from routing.batching import batch_id
 from routing.inputs import Submitted
 from routing.links import Link
 from routing.messages import (
@@ -74,36 +75,52 @@ class Receipts:
         self.heard: dict[bytes, MessageFilter] = {}
         """Key at the far end of a connection -> ids of the direct messages that came over it."""
         self.ended: TimedFilter[bytes, MessageFilter] = TimedFilter(
-            core.limits.repeat_ns, capacity=ENDED_MAX, clock=None
+            # Of what went over a broken connection copies may leave for so long, and travel.
+            2 * core.limits.repeat_ns,
+            capacity=ENDED_MAX,
+            clock=None,
         )
 
     # -- as a source
 
-    def refuses(self, size: int) -> bool:
-        """Tell whether there is no room for one more message of this size."""
+    def refuses(self, size: int, count: int = 1) -> bool:
+        """Tell whether there is no room for so many more messages, of this size together."""
         limits = self.core.limits
-        return (
-            len(self.handed) >= limits.unconfirmed_max
-            or self.bytes + size > limits.unacknowledged_bytes
-        )
+        most = limits.unconfirmed_max - count, limits.unacknowledged_bytes - size
+        return not self.holds_less(most[0] + 1, most[1] + 1)
+
+    def holds_less(self, count: int, size: int) -> bool:
+        """Tell whether fewer messages, and bytes, than these are not known to have arrived."""
+        batching = self.core.batching
+        held = len(self.handed) + batching.count
+        return held < count and self.bytes + batching.bytes < size
 
     def send(self, link: Link, message_id: bytes, fact: Submitted, body: bytes) -> None:
         """Send a message to who is at the far end of this connection, and watch over it."""
         core = self.core
         core.send(link, FrameKind.DIRECT, Direct(fact.kind, message_id, body), priority=1)
+        number = self.watch(link, message_id if fact.acknowledged else b"")
+        if fact.acknowledged:
+            self.handed[message_id] = Handed(
+                fact.reference, fact.kind, fact.destination, fact.authority, body, number
+            )
+            self.bytes += len(body)
+        core.suspects.on_use(link)
+
+    def watch(self, link: Link, message_id: bytes) -> int:
+        """One more message, or batch, has been sent; ask about it if it has an id.
+
+        Return how many went before it on its connection.
+        """
         line = self.lines.get(link.token)
         if line is None:
             line = self.lines[link.token] = Line()
-        if fact.acknowledged:
-            self.handed[message_id] = Handed(
-                fact.reference, fact.kind, fact.destination, fact.authority, body, line.sent
-            )
-            self.bytes += len(body)
+        if message_id:
             line.since.append(message_id)
             if not line.nonce:
                 self._ask(link, line)
         line.sent += 1
-        core.suspects.on_use(link)
+        return line.sent - 1
 
     def _ask(self, link: Link, line: Line) -> None:
         line.nonce = self.core.dice.bytes(8)
@@ -116,9 +133,12 @@ class Receipts:
         if line is None or line.nonce != nonce:
             return False
         for message_id in line.asked:
-            if self.forget(message_id):
+            if core.batching.forget(message_id):
+                core.count("batch.confirmed")
+            elif self.forget(message_id):
                 core.count("direct.confirmed")
                 core.messaging.on_arrived(message_id)
+        core.batching.relieve()
         line.nonce, line.asked = b"", []
         if line.since:
             self._ask(link, line)
@@ -135,7 +155,9 @@ class Receipts:
         """A connection has ended, or is about to; what follows is done when its owner knows."""
         core = self.core
         line = self.lines.pop(link.token, None)
-        if line is not None and any(each in self.handed for each in (*line.asked, *line.since)):
+        watched = (self.handed, core.batching.handed)
+        ids = () if line is None else (*line.asked, *line.since)
+        if line is not None and any(each in one for each in ids for one in watched):
             self.broken[link.token] = line
             core.alarm("receipt", link.token.to_bytes(8, "big"), 0)
         heard = self.heard.pop(link.key, None)
@@ -147,6 +169,7 @@ class Receipts:
         """Alarm: what went over an ended connection is sent again by other ways."""
         line = self.broken.pop(int.from_bytes(subject, "big"))
         for message_id in [*line.asked, *line.since]:
+            self.core.batching.on_broken(message_id, line.sent, LATEST)
             entry = self.handed.get(message_id)
             if entry is not None:
                 self.forget(message_id)
@@ -212,7 +235,10 @@ class Receipts:
         return MessageFilter(self.core.limits.message_filter_ns, capacity=LATEST, clock=None)
 
     def has(self, key: bytes, message_id: bytes) -> bool:
-        """Tell whether a message of this key came over its own connection before."""
-        now = self.core.now
+        """Tell whether a message of this key came over its own connection before, or its batch."""
+        now, batch = self.core.now, batch_id(message_id)
         rooms = (self.heard.get(key), self.ended.get(key, now=now))
-        return any(room is not None and room.contains(message_id, now) for room in rooms)
+        return any(
+            room is not None and (room.contains(message_id, now) or room.contains(batch, now))
+            for room in rooms
+        )

@@ -237,6 +237,7 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.NEIGHBOURS,
         FrameKind.CONTACTS,
         FrameKind.DIRECT,
+        FrameKind.BATCH,
         FrameKind.UNNEEDED,
     },
     LinkRole.BOOTSTRAP: _HANGING

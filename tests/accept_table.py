@@ -70,16 +70,16 @@ contacts that is no founder; REFUSE closes NOT_CONNECTED, and a founder admits J
 _ROWS: Final = {
     #                          HELLO ACK CONFIRMATION SECONDARY_FAILED ADMIT REFUSE PING PONG
     #                          CLOSE HEARTBEAT ROUTED GROUP_COPY NEIGHBOURS CONTACTS DIRECT
-    #                          REACHABLE UNNEEDED THROTTLED
-    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhh",
-    LinkRole.PRIMARY: "h+++ff++ fffffff fff",
-    LinkRole.SECONDARY: "hfffff++ fffffff fff",
-    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f",
-    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ +f+",
-    LinkRole.RELAY: "hfffff++ ff+ffff fff",
-    LinkRole.CLIENT: "hfffff++ ff+fff+ fff",
-    LinkRole.FEELER: "hfff++++ ff+ffff fff",
-    LinkRole.FELT: "hfffff++ ff+ffff fff",
+    #                          REACHABLE UNNEEDED THROTTLED BATCH
+    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhhh",
+    LinkRole.PRIMARY: "h+++ff++ fffffff ffff",
+    LinkRole.SECONDARY: "hfffff++ fffffff ffff",
+    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f+",
+    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ +f+f",
+    LinkRole.RELAY: "hfffff++ ff+ffff ffff",
+    LinkRole.CLIENT: "hfffff++ ff+fff+ ffff",
+    LinkRole.FEELER: "hfff++++ ff+ffff ffff",
+    LinkRole.FELT: "hfffff++ ff+ffff ffff",
 }
 _WORDS: Final = {"+": "accept", "h": "BAD_HELLO", "f": "BAD_FRAME"}
 

@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "errors": 0,
     "limits": 0,
     # 1: compiled rooms
+    "_batch": 1,
     "_queue": 1,
     "_filter": 1,
     "_seen": 1,
@@ -61,6 +62,7 @@ FLOORS: dict[str, int] = {
     "assembly": 3,
     "attempts": 3,
     "ballots": 3,
+    "batching": 3,
     "bootstrapping": 3,
     "churning": 3,
     "casting": 3,

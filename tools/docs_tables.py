@@ -46,7 +46,7 @@ __all__ = [
     "verdict",
 ]
 
-BODIES: dict[FrameKind, type[Struct] | None] = {
+BODIES: dict[FrameKind, type[Struct] | type[bytes] | None] = {
     FrameKind.HELLO: wire.Hello,
     FrameKind.ACK: wire.Ack,
     FrameKind.CONFIRMATION: wire.Confirmation,
@@ -65,8 +65,9 @@ BODIES: dict[FrameKind, type[Struct] | None] = {
     FrameKind.REACHABLE: wire.Reachable,
     FrameKind.UNNEEDED: wire.Unneeded,
     FrameKind.THROTTLED: wire.Throttled,
+    FrameKind.BATCH: bytes,
 }
-"""Frame kind -> the record of its body; None where the body is empty."""
+"""Frame kind -> the record of its body; `bytes` where it is none, None where the body is empty."""
 
 MESSAGE_BODIES: dict[MessageKind, type[Struct] | None] = {
     MessageKind.CONNECT_REQUEST: bodies.ConnectRequest,
@@ -126,6 +127,7 @@ def frame_kinds() -> str:
     for name, number, _ in members(FrameKind):
         record = BODIES[FrameKind(number)]
         body = "empty" if record is None else f"`{record.__name__}`"
+        body = "its own form" if record is bytes else body
         rows.append((number, f"`{name}`", body))
     return _table(("kind", "name", "body"), rows)
 

@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from routing import bodies, membership
 from routing import messages as wire
+from routing._batch import pack
 from routing._frames import FrameWriter
 from routing.certificates import certified_name, founding_certificate, origin_of
 from routing.channel import Channel, Handshake
@@ -304,7 +305,8 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
     primary, join = _hellos(binding)
     envelope = _sealed(A, NodeAddress(A_NAME), MessageKind.MESSAGE)
     digest = membership._digest([A_NAME, B_NAME])
-    records: list[tuple[FrameKind, Struct | None]] = [
+    batch, _ = pack(b"\x66" * 12 + bytes(4), [b"one", b"", b"three"])
+    records: list[tuple[FrameKind, Struct | bytes | None]] = [
         (FrameKind.HELLO, primary),
         (FrameKind.HELLO, join),
         (FrameKind.ACK, wire.Ack(ATTEMPT)),
@@ -325,10 +327,12 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
         (FrameKind.REACHABLE, wire.Reachable(reachable=True)),
         (FrameKind.UNNEEDED, wire.Unneeded(agreed=False)),
         (FrameKind.THROTTLED, wire.Throttled(MESSAGE_ID, 250)),
+        (FrameKind.BATCH, batch),
     ]
     found = []
     for kind, record in records:
-        body = b"" if record is None else encode(record)
+        raw = b"" if record is None else record
+        body = raw if isinstance(raw, bytes) else encode(raw)
         writer = FrameWriter()
         writer.append(kind, body)
         (frame,) = writer.take()

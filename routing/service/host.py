@@ -148,12 +148,12 @@ class Host:
             do.Unlisten: lambda action: self._door.retire(),
             do.Tell: lambda action: on_event(action.event),
             do.Deliver: lambda action: on_message(action.message),
+            do.DeliverMany: lambda action: action.to(on_message),
             do.Answered: on_answered,
             do.Failed: lambda action: on_failed(action.reference, action.reason),
+            do.Relieved: lambda action: None,
             do.Progress: on_progress or (lambda action: None),
-            do.KeepCertificate: lambda action: (
-                on_certificate(action.certificate) if on_certificate else None
-            ),
+            do.KeepCertificate: lambda each: on_certificate and on_certificate(each.certificate),
         }
 
     # -- the doors' side

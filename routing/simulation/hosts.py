@@ -140,8 +140,10 @@ class Host:
             do.Unlisten: self._unlisten,
             do.Tell: self._tell,
             do.Deliver: self._deliver,
+            do.DeliverMany: lambda action: action.to(self._take),
             do.Answered: self._answered,
             do.Failed: self._answered,
+            do.Relieved: lambda action: None,
             do.Progress: self._progressed,
             do.KeepCertificate: self._keep,
         }
@@ -326,10 +328,13 @@ class Host:
         self.events.append((self.network.clock.now, action.event))
 
     def _deliver(self, action: do.Deliver) -> None:
+        self._take(action.message)
+
+    def _take(self, message: Message) -> None:
         self.counts["Deliver"] += 1
-        self.messages.append(action.message)
+        self.messages.append(message)
         if self.network.witness is not None:
-            self.network.witness.delivered(self, action.message)
+            self.network.witness.delivered(self, message)
 
     def _answered(self, action: do.Answered | do.Failed) -> None:
         self.counts[type(action).__name__] += 1

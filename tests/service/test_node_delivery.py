@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
+from routing.errors import NotConnected
 from routing.events import Message, Undelivered
+from routing.limits import Limits
 from routing.messages import NodeAddress
 from routing.node import Node
 from routing.watch import Events
@@ -104,5 +106,59 @@ def test_statistics_say_for_how_long_back_no_repeat_is_passed_on(run: Run) -> No
         async with network(2) as (one, _):
             limit = one.config.limits.message_filter_ns // 10**9
             assert one.stats()["filter.window_s"] == limit
+
+    run(body())
+
+
+def test_thousands_sent_at_once_arrive_in_order_and_none_is_waited_for_any_more(run: Run) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            came = payloads(two)
+            many = [number.to_bytes(4, "big") * (number % 40) for number in range(30_000)]
+            await one.send_many(address(two), many)
+            await eventually(lambda: len(came) == len(many))
+            assert came == many
+            await eventually(lambda: one.stats()["messages.waiting"] == 0)
+
+    run(body())
+
+
+def test_sender_of_many_waits_where_too_many_are_unconfirmed(run: Run) -> None:
+    async def body() -> None:
+        limits = Limits.local().but(unconfirmed_max=9_000, unacknowledged_max=100)
+        async with network(2, limits=limits) as (one, two):
+            came = payloads(two)
+            many = [number.to_bytes(8, "big") for number in range(100_000)]
+            await one.send_many(address(two), many)
+            await eventually(lambda: len(came) == len(many))
+            assert came == many and one.stats()["message.busy"] > 0
+
+    run(body())
+
+
+def test_many_sent_to_a_node_that_dies_are_each_reported(run: Run) -> None:
+    async def body() -> None:
+        async with network(4) as (one, two, *_):
+            came, events, dying = payloads(two), one.events(), address(two)
+            await two.abandon()
+            await one.send_many(dying, [b"%d" % index for index in range(50)])
+            reported = {event.number for event in await undelivered(events, 50)}
+            assert len(reported) == 50 and came == []
+            await eventually(lambda: one.stats()["messages.waiting"] == 0)
+
+    run(body())
+
+
+def test_who_waits_to_send_many_is_told_of_the_stop(run: Run) -> None:
+    async def body() -> None:
+        limits = Limits.local().but(unconfirmed_max=10)
+        async with network(2, limits=limits) as (one, two):
+            assert two._host is not None
+            two._host.pause_reading()
+            sending = asyncio.create_task(one.send_many(address(two), [b"x"] * 11))
+            await eventually(lambda: one.stats().get("message.busy", 0) > 0)
+            await one.stop(drain=0.0)
+            with pytest.raises(NotConnected, match="stopped"):
+                await sending
 
     run(body())

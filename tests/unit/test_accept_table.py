@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec import Struct
 
+from routing._batch import pack
 from routing.actions import Dial
 from routing.bodies import FindGroup
 from routing.certificates import founding_certificate
@@ -323,7 +325,7 @@ def say(wire: Wire, kind: FrameKind) -> Said:
     else:
         envelope = person.seal(MessageKind.FIND_GROUP, GroupAddress(own), find, proxy=proxy or b"")
     copy = person.seal(MessageKind.MESSAGE, GroupAddress(own), b"text")
-    bodies = {
+    bodies: dict[FrameKind, Struct | bytes] = {
         FrameKind.HELLO: person.hello(HelloRole.JOIN, to=core.key, binding=wire.binding),
         FrameKind.ACK: Ack(link.attempt),
         FrameKind.CONFIRMATION: Confirmation(link.attempt, False),
@@ -341,6 +343,7 @@ def say(wire: Wire, kind: FrameKind) -> Said:
         FrameKind.NEIGHBOURS: Neighbours(own, bytes(8), [person.name]),
         FrameKind.CONTACTS: Contacts([OTHER.address]),
         FrameKind.DIRECT: Direct(MessageKind.MESSAGE, bytes(16), b"text"),
+        FrameKind.BATCH: pack(bytes(16), [b"text"])[0],
     }
     return wire.say(kind, b"" if kind is FrameKind.HEARTBEAT else bodies[kind])
 

@@ -383,13 +383,28 @@ def test_vector_of_what_a_hello_signs() -> None:
 @pytest.mark.parametrize("held", HELD["frames"], ids=lambda held: str(held["kind"]))
 def test_vector_of_a_frame(held: dict[str, Any]) -> None:
     assert FrameKind[held["kind"]] == held["number"]
-    body = b"" if held["plain"] is None else bytes.fromhex(packed(held["plain"]))
-    assert (struct.pack(">IB", len(body), held["number"]) + body).hex() == held["frame"]
     record = BODIES[FrameKind(held["number"])]
     assert (record is None) is (held["plain"] is None)
-    if record is not None:
+    if record is bytes:
+        body = bytes(plain(held["plain"]))
+    else:
+        body = b"" if held["plain"] is None else bytes.fromhex(packed(held["plain"]))
+    assert (struct.pack(">IB", len(body), held["number"]) + body).hex() == held["frame"]
+    if record is not None and issubclass(record, msgspec.Struct):
         decoded = messages.decode(record, body)
         assert decoded is not None and messages.encode(decoded) == body
+
+
+def test_vector_of_a_batch_is_read_as_the_document_says() -> None:
+    (held,) = [each for each in HELD["frames"] if each["kind"] == "BATCH"]
+    body, payloads = bytes(plain(held["plain"])), []
+    assert body[:16] == b"\x66" * 12 + bytes(4)
+    rest = body[16:]
+    while rest:
+        (length,) = struct.unpack_from(">I", rest)
+        payloads.append(rest[4 : 4 + length])
+        rest = rest[4 + length :]
+    assert payloads == [b"one", b"", b"three"]
 
 
 @pytest.mark.parametrize("held", HELD["messages"], ids=lambda held: str(held["kind"]))

@@ -182,7 +182,7 @@ def test_message_that_came_direct_is_not_taken_again_when_it_comes_routed(ended:
     wire = two if ended else one
     (told,) = said.messages(wire, MessageKind.ACKNOWLEDGED, Acknowledged)
     assert told.id == b"m" * 16
-    stage.wait(33 * SECOND)
+    stage.wait(65 * SECOND)
     assert stage.core.receipts.has(ONE.key, b"m" * 16) is not ended
 
 

@@ -1,0 +1,55 @@
+"""The batch room gives back all it took, over many rounds, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+__all__: list[str] = []
+
+SCRIPT = """
+import gc, resource
+from routing._batch import pack, survey, unpack
+from routing.events import Message, Proof
+from routing.messages import NodeAddress
+
+FIRST, HERE = bytes(16), NodeAddress(bytes(32))
+PAYLOADS = [bytes(number % 90) for number in range(900)]
+
+def round():
+    survey(PAYLOADS, 0, 1_000_000)
+    body, _ = pack(FIRST, PAYLOADS)
+    unpack(body, Message, HERE, HERE, bytes(32), Proof.CHANNEL)
+    assert unpack(body[:-1], Message, HERE, HERE, bytes(32), Proof.CHANNEL) is None
+    for wrong in (lambda *_: 1 / 0, None):
+        try:
+            unpack(body, wrong, HERE, HERE, bytes(32), Proof.CHANNEL)
+        except (ZeroDivisionError, TypeError):
+            pass
+    try:
+        pack(FIRST, [b"", None])
+    except ValueError:
+        pass
+
+def measure():
+    gc.collect()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+for _ in range(100):
+    round()
+before, objects = measure(), len(gc.get_objects())
+for _ in range(1_500):
+    round()
+grown, more = measure() - before, len(gc.get_objects()) - objects
+assert grown <= 1_024, f"{grown} KiB more"
+assert more <= 10, f"{more} objects more"
+"""
+
+
+def test_batches_leave_nothing_behind() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

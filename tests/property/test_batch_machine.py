@@ -1,0 +1,66 @@
+"""Batches and their twin: the same bytes, the same messages, the same refusals."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing import _batch
+from tests.twin import batch_twin
+
+__all__: list[str] = []
+
+PREFIXES = st.binary(min_size=12, max_size=12).map(lambda drawn: drawn + bytes(4))
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([20_000, 32_757, 65_511, 65_512, 70_000]))
+PAYLOADS = st.lists(SIZES.map(bytes), min_size=1, max_size=12)
+
+
+def made(*fields: object) -> tuple[object, ...]:
+    return fields
+
+
+def of(body: bytes) -> object:
+    ours = _batch.unpack(body, made, "from", "to", b"key", "proof")
+    assert ours == batch_twin.unpack(body, made, "from", "to", b"key", "proof")
+    return ours
+
+
+@given(PREFIXES, PAYLOADS)
+def test_batches_are_the_twin_s_and_hold_every_payload_in_order(
+    first: bytes, payloads: list[bytes]
+) -> None:
+    start, seen = 0, []
+    while start < len(payloads):
+        body, end = _batch.pack(first, payloads, start)
+        assert (body, end) == batch_twin.pack(first, payloads, start) and end > start
+        messages = _batch.unpack(body, made, "from", "to", b"key", "proof")
+        assert messages is not None
+        seen += [fields[2] for fields in messages]
+        assert [fields[5] for fields in messages] == [
+            first[:12] + place.to_bytes(4, "big") for place in range(end - start)
+        ]
+        start = end
+    assert seen == payloads
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_read_as_the_twin_reads_them(body: bytes) -> None:
+    of(body)
+
+
+@given(PREFIXES, PAYLOADS, st.data())
+def test_a_batch_cut_short_or_changed_is_read_as_the_twin_reads_it(
+    first: bytes, payloads: list[bytes], data: st.DataObject
+) -> None:
+    body, _ = _batch.pack(first, payloads)
+    at = data.draw(st.integers(0, len(body) - 1))
+    of(body[:at])
+    of(body[:at] + bytes([data.draw(st.integers(0, 255))]) + body[at + 1 :])
+    of(body + body[16:])
+
+
+@given(PAYLOADS, st.data())
+def test_survey_is_the_twin_s(payloads: list[bytes], data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(payloads)))
+    room = data.draw(st.integers(0, 200_000))
+    assert _batch.survey(payloads, start, room) == batch_twin.survey(payloads, start, room)

@@ -1,0 +1,62 @@
+"""Batches, slowly and obviously: what `routing._batch` must do, byte for byte."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ["BATCH_BYTES_MAX", "pack", "survey", "unpack"]
+
+Made = TypeVar("Made")
+
+BATCH_BYTES_MAX = 65_536 - 5
+
+
+def pack(first: bytes, payloads: list[bytes], start: int = 0) -> tuple[bytes, int]:
+    """Return one frame's batch and where the next begins."""
+    body, end = first, start
+    while end < len(payloads):
+        message = struct.pack(">I", len(payloads[end])) + payloads[end]
+        if end > start and len(body) + len(message) > BATCH_BYTES_MAX:
+            break
+        body, end = body + message, end + 1
+    return body, end
+
+
+def unpack(
+    body: bytes,
+    make: Callable[[object, object, bytes, bytes, object, bytes, bool], Made],
+    source: object,
+    destination: object,
+    key: bytes,
+    proof: object,
+) -> list[Made] | None:
+    """Return what `make` makes of each message, None where the body is no batch."""
+    first, rest = body[:16], body[16:]
+    payloads = []
+    if len(first) < 16 or first[12:] != bytes(4) or not rest:
+        return None
+    while rest:
+        length = int.from_bytes(rest[:4], "big")
+        if len(rest) < 4 + length:
+            return None
+        payloads.append(rest[4 : 4 + length])
+        rest = rest[4 + length :]
+    if len(body) > BATCH_BYTES_MAX and len(payloads) > 1:
+        return None
+    return [
+        make(source, destination, payload, key, proof, first[:12] + struct.pack(">I", place), False)
+        for place, payload in enumerate(payloads)
+    ]
+
+
+def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]:
+    """Return where `room` bytes end, and the size of the largest payload before."""
+    end, size = start, 0
+    while end < len(payloads):
+        size += 4 + len(payloads[end])
+        if end > start and size > room:
+            break
+        end += 1
+    return end, max(map(len, payloads[start:end]), default=0)
