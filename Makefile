@@ -9,7 +9,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench ratios soak wheel sanitize clean
+.PHONY: build network test lint bench ratios loopback soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -62,6 +62,12 @@ bench: $(VENV)/.bench
 # with the committed ones, --write makes them.
 ratios: $(VENV)/.bench
 	$(PY) -m bench.ratios $(RATIOS_ARGS)
+
+# Two processes over loopback beside C, uvloop and ZeroMQ; LOOPBACK_ARGS="--runs 1 --sizes 64".
+loopback: $(VENV)/.bench
+	$(PY) tools/requirements.py peers > $(VENV)/peers.txt
+	$(PY) -m pip install --quiet -r $(VENV)/peers.txt || echo "make: not all peers can be installed here" >&2
+	$(PY) -m bench.loopback $(LOOPBACK_ARGS)
 
 # Delivery in 10,000 simulated nodes, then under churn of 1,000 for long; a JSON object each.
 FIGURES := $(PY) -m routing.simulation.figures

@@ -114,6 +114,8 @@ class DeliverMany:
     """Hand messages of one peer to the application's handlers, in order; none is a request."""
 
     messages: list[Message]
+    size: int
+    """Bytes of them, with their headers."""
 
     def to(self, take: Callable[[Message], None]) -> None:
         """Hand them over one by one."""

@@ -205,15 +205,14 @@ class Batching:
     def on_batch(self, link: Link, body: bytes) -> None:
         """A batch has come over the connection of its source, which proves it."""
         core = self.core
-        assert core.name is not None, "who has a table has a name"
-        source, own = NodeAddress(link.name), NodeAddress(core.name)
+        source, own = NodeAddress(link.name), core.messaging.own_address(link)
         messages = unpack(body, Message, source, own, link.key, Proof.CHANNEL)
         if messages is None:
             core.frames.malformed(link, "batch")
             return
         core.receipts.on_direct(link, body[:BATCH_ID_BYTES])
         core.journal.count("message.delivered", len(messages))
-        core.act(do.DeliverMany(messages))
+        core.act(do.DeliverMany(messages, len(body)))
 
 
 def batch_id(drawn: bytes) -> bytes:

@@ -27,9 +27,10 @@ from routing.events import (
     StateChanged,
     Terminated,
 )
+from routing.gathering import Gathering
 from routing.identity import IdentitySigner
 from routing.inbox import Inbox, MessagesHandler, RequestHandler
-from routing.inputs import ContactsLearnt, ReadingHeld
+from routing.inputs import ContactsLearnt, ReadingHeld, SubmittedMany
 from routing.keeping import Keeping
 from routing.limits import SECOND
 from routing.names import Name, network_tag
@@ -61,6 +62,7 @@ class Door(Sending):
         self._counters: Counter[str] = Counter()
         self._watch = Watch()
         self._outbox = Outbox(self._counters, self._watch.tell)
+        self._gathering = Gathering(self._hand_over)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._inbox = Inbox(
             config.limits.inbox_bytes,
@@ -162,6 +164,7 @@ class Door(Sending):
         if not 0 <= drain < float("inf"):
             raise UsageError(f"stop(drain={drain}) must be 0 or more seconds")
         self._begun = True
+        self._gathering.close()
         self._stoppers.add(asyncio.current_task())
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end(drain))
@@ -260,6 +263,7 @@ class Door(Sending):
     def stats(self) -> dict[str, int]:
         """Return what was counted, by name, and how things stand now."""
         core, host = self._running(), self._host
+        self._gathering.close()
         counts = Counter(core.counters)
         counts.update(self._counters)
         counts.update(host.stats() if host is not None else {})
@@ -395,6 +399,11 @@ class Door(Sending):
             self._discovery = None
 
     # -- inside
+
+    def _hand_over(self, fact: SubmittedMany) -> None:
+        """Hand what was gathered to the core, also at the very end: then it is told to fail."""
+        assert self._host is not None, "messages are gathered by who has sent one"
+        self._host.submit(fact)
 
     def _is_over(self) -> bool:
         return self._ending is not None

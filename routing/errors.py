@@ -28,6 +28,7 @@ __all__ = [
     "RoutingError",
     "StartError",
     "TokenTableFull",
+    "TooBusy",
     "UnreachableError",
     "Unroutable",
     "UsageError",

@@ -119,19 +119,19 @@ class Inbox:
         elif self._on_messages is None:
             self._counters["inbox.no_handler"] += 1
         else:
-            self._queue([message])
+            self._queue([message], len(message.payload))
 
-    def put_many(self, messages: list[Message]) -> None:
-        """Take in several messages, none of them a request, at the cost of one."""
+    def put_many(self, messages: list[Message], size: int) -> None:
+        """Take in several messages of so many bytes, none of them a request."""
         if self._closed:
             self._counters["inbox.closed"] += len(messages)
         elif self._on_messages is None:
             self._counters["inbox.no_handler"] += len(messages)
         else:
-            self._queue(messages)
+            self._queue(messages, size)
 
-    def _queue(self, messages: list[Message]) -> None:
-        cost = sum([len(each.payload) for each in messages]) + MESSAGE_OVERHEAD * len(messages)
+    def _queue(self, messages: list[Message], size: int) -> None:
+        cost = size + MESSAGE_OVERHEAD * len(messages)
         self._charge(cost)
         self._waiting_cost += cost
         if self._messages:

@@ -249,7 +249,7 @@ class Messaging:
         core.receipts.on_direct(link, direct.id)
         self._take(
             source,
-            self._own_address(link),
+            self.own_address(link),
             link.key,
             Proof.CHANNEL,
             direct.kind,
@@ -257,7 +257,8 @@ class Messaging:
             direct.payload,
         )
 
-    def _own_address(self, link: Link) -> Address:
+    def own_address(self, link: Link) -> Address:
+        """Return where who is at the far end of this connection reaches us."""
         core = self.core
         if core.client or core.name is None:
             return ClientAddress(link.name, core.key)

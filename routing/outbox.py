@@ -83,11 +83,11 @@ class Outbox:
         "_closed",
         "_counters",
         "_expected",
-        "_latest",
         "_pressed",
         "_refused",
         "_sending",
         "_tell",
+        "latest",
     )
 
     def __init__(self, counters: Counter[str], tell: Callable[[Event], None]) -> None:
@@ -95,7 +95,8 @@ class Outbox:
         self._tell = tell
         self._expected: dict[int, Expected] = {}
         self._carried: dict[int, Carried] = {}
-        self._latest = 0
+        self.latest = 0
+        """The number given last."""
         self._sending = 0
         self._refused: str | None = None
         self._pressed: list[asyncio.Future[None]] = []
@@ -108,8 +109,8 @@ class Outbox:
 
     def next_reference(self) -> int:
         """Return a number that was not used before."""
-        self._latest += 1
-        return self._latest
+        self.latest += 1
+        return self.latest
 
     def expect(self, wanted: int, came: list[GroupReply]) -> tuple[int, asyncio.Future[None]]:
         """Return the reference of a request to be sent, and what ends when `came` has `wanted`."""
@@ -140,7 +141,7 @@ class Outbox:
         With a `count` the references that follow are given, too.
         """
         reference = self._sending = self.next_reference()
-        self._latest += count - 1
+        self.latest += count - 1
         self._refused = None
         yield reference
         self._sending = 0

@@ -35,13 +35,13 @@ class PatientHost(Host):
     """Held by whoever is next to send what a proxy allows."""
 
     def hand_batches_to(
-        self, take: Callable[[list[Message]], None], relieved: Callable[[], None]
+        self, take: Callable[[list[Message], int], None], relieved: Callable[[], None]
     ) -> None:
-        """Have `take` called with all messages of a batch, in place of `on_message` with each.
+        """Have `take` called with all messages of a batch and their bytes, instead of with each.
 
         `relieved` is called when there is room again for batches of ours.
         """
-        self._execute[do.DeliverMany] = lambda action: take(action.messages)
+        self._execute[do.DeliverMany] = lambda action: take(action.messages, action.size)
         self._execute[do.Relieved] = lambda action: relieved()
 
     async def room(self, token: Token | None) -> None:

@@ -18,6 +18,7 @@ from routing.config import Config
 from routing.core import Core
 from routing.errors import NotConnected, RequestTimedOut, TooBusy, UsageError
 from routing.events import Message
+from routing.gathering import Gathering
 from routing.inputs import Submitted, SubmittedMany, Withdrawn
 from routing.limits import GROUP_SIZE, QUORUM_SIZE, SECOND
 from routing.messages import Address, Authority, GroupAddress, MessageKind
@@ -42,6 +43,9 @@ Delivery: TypeAlias = Literal["exactly_once", "at_most_once"]
 LARGE_AT_ONCE: Final = 4
 """Large payloads that callers of one door have under way; the others wait their turn."""
 
+SMALL_BYTES: Final = 16_384
+"""A larger message is not gathered with others: it is worth a step of its own."""
+
 MANY_BYTES: Final = 262_144
 """Of the messages handed to the core at once: some records, and a quarter of what may wait."""
 
@@ -55,6 +59,7 @@ class Sending(ABC):
     config: Config
     _client: ClassVar[bool]
     _outbox: Outbox
+    _gathering: Gathering
     _large: asyncio.Semaphore
     _counters: Counter[str]
 
@@ -100,8 +105,8 @@ class Sending(ABC):
         `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
         and this returns when all of it has arrived; cancelled, it sends no further part.
 
-        Under the authority of a group this is one member's vote: the receiver is handed the
-        message, once, when a quorum of members has sent the same; so each of them must call it.
+        Under the authority of a group this is one member's vote: the message is handed over, once,
+        when a quorum of members has sent the same; so each of them must call it.
 
         Args:
             dst: Node, client or group.
@@ -118,10 +123,12 @@ class Sending(ABC):
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.
             TooBusy: too many messages wait to be acknowledged.
-            RoutingError: a large payload did not
-                arrive: RequestTimedOut, Unroutable, or no room for it at the destination.
+            RoutingError: a large payload did not arrive: RequestTimedOut, Unroutable, or no room.
             UsageError: a wrong argument, or an authority that is not ours.
         """
+        plain = not signed and authority is None and id is None
+        if plain and self._follows(dst, payload, delivery):
+            return self._outbox.latest
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
         claim = checked_authority(authority)
@@ -130,18 +137,33 @@ class Sending(ABC):
         if self._is_large(body):
             return await self._carry(destination, body, claim, wait, progress)
         await self._ready(destination, wait, len(body))
+        if plain and self._gathers(destination, body, delivery):
+            return self._outbox.latest
         with self._outbox.sending() as reference:
-            self._submit(
-                reference,
-                MessageKind.MESSAGE,
-                destination,
-                body,
-                signed=signed,
-                once=once,
-                authority=claim,
-                message_id=chosen,
-            )
+            kind = MessageKind.MESSAGE
+            self._submit(reference, kind, destination, body, signed, once, 0, claim, chosen)
         return reference
+
+    def _follows(self, dst: Address, payload: bytes, delivery: str) -> bool:
+        """Put a message into the batch that is open, under a new reference; tell whether it is."""
+        gathering = self._gathering
+        if not gathering.takes(dst, payload, delivery):
+            return False
+        return gathering.add(payload, self._outbox.next_reference())
+
+    def _gathers(self, destination: Address, body: bytes, delivery: str) -> bool:
+        """Open a batch with a small message, under a new reference; tell whether it is in one."""
+        gathering = self._gathering
+        gathering.close()
+        if len(body) > SMALL_BYTES or not gathering.open(self._running(), destination, delivery):
+            return False
+        asyncio.get_running_loop().call_soon(gathering.close)
+        return gathering.add(body, self._outbox.next_reference())
+
+    def _hand(self, fact: Submitted | SubmittedMany | Withdrawn) -> None:
+        """Hand a fact to the core, behind what was sent before it."""
+        self._gathering.close()
+        self._serving().submit(fact)
 
     async def send_many(
         self, dst: Address, payloads: Iterable[bytes], *, delivery: Delivery = "exactly_once"
@@ -173,7 +195,7 @@ class Sending(ABC):
             try:
                 with self._outbox.sending(end - start) as reference:
                     fact = SubmittedMany(reference, destination, bodies[start:end], not once)
-                    self._serving().submit(fact)
+                    self._hand(fact)
             except TooBusy:
                 await self._outbox.relief()
             else:
@@ -361,7 +383,7 @@ class Sending(ABC):
     def _withdraw(self, reference: int) -> None:
         """No further part of a large payload leaves; nothing happens if all have."""
         if not self._is_over():
-            self._serving().submit(Withdrawn(reference))
+            self._hand(Withdrawn(reference))
 
     def _is_alone_and_named(self) -> bool:
         """A founder that is all of its network may send to itself and to groups."""
@@ -373,7 +395,6 @@ class Sending(ABC):
         kind: MessageKind,
         dst: Address,
         payload: bytes,
-        *,
         signed: bool = False,
         once: bool = False,
         timeout_ns: int = 0,
@@ -397,7 +418,7 @@ class Sending(ABC):
             replies=replies,
             agree=agree,
         )
-        self._serving().submit(fact)
+        self._hand(fact)
 
     def _answer(self, request: Message, payload: bytes, failed: bool) -> None:
         """Send the reply to a request; one that has become impossible is counted."""
@@ -409,7 +430,7 @@ class Sending(ABC):
             self._counters["reply.too_large"] += 1
             text = f"reply of {len(payload)} bytes exceeds large_bytes_max={limit}"
             payload, failed = text.encode(), True
-        self._serving().submit(
+        self._hand(
             Submitted(
                 self._outbox.next_reference(),
                 MessageKind.REPLY,

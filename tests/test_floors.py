@@ -109,6 +109,7 @@ FLOORS: dict[str, int] = {
     "simulation": 4,
     # 5: doors
     "actor": 5,
+    "gathering": 5,
     "cli": 5,
     "cli_network": 5,
     "cli_node": 5,

@@ -336,14 +336,9 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
         writer = FrameWriter()
         writer.append(kind, body)
         (frame,) = writer.take()
-        found.append(
-            {
-                "kind": kind.name,
-                "number": int(kind),
-                "plain": None if record is None else _plain(record),
-                "frame": frame.hex(),
-            }
-        )
+        plain = None if record is None else _plain(record)
+        told = {"kind": kind.name, "number": int(kind), "plain": plain, "frame": frame.hex()}
+        found.append(told)
     return found
 
 

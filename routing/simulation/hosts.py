@@ -105,8 +105,7 @@ class Host:
         self.client = client
         self.identity = identity
         """Which key it has; a restarted node keeps that of its former life."""
-        self.alive = False
-        self.gone = False
+        self.alive = self.gone = False
         self.online = True
         self.side = 0
         self.tokens = TokenTable(TOKENS_MAX)

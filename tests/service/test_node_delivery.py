@@ -50,7 +50,7 @@ def test_message_is_acknowledged_and_nothing_waits_any_more(run: Run, signed: bo
             assert one.stats()["messages.waiting"] == 1
             await eventually(lambda: one.stats()["messages.waiting"] == 0)
             await eventually(lambda: came == [b"text"])
-            confirmed = "delivery.acknowledged" if signed else "direct.confirmed"
+            confirmed = "delivery.acknowledged" if signed else "batch.confirmed"
             assert one.stats()[confirmed] == 1
 
     run(body())

@@ -161,7 +161,7 @@ def test_address_of_an_unknown_form_is_none() -> None:
 
 
 def test_kinds_have_the_numbers_of_the_protocol() -> None:
-    assert [kind.value for kind in FrameKind] == list(range(1, 19))
+    assert [kind.value for kind in FrameKind] == list(range(1, 20))
     assert [role.value for role in HelloRole] == [1, 2, 3, 4, 5]
     assert [kind.value for kind in MessageKind] == list(range(1, 24))
 

@@ -14,6 +14,7 @@ from routing.errors import (
     NotConnected,
     RequestTimedOut,
     RoutingError,
+    TooBusy,
     Unroutable,
     UsageError,
 )
@@ -35,7 +36,7 @@ __all__: list[str] = []
         ("not connected", NotConnected),
         ("stopped", NotConnected),
         ("handler failed: LookupError", HandlerFailed),
-        ("busy: too many requests under way", RoutingError),
+        ("busy: too many requests under way", TooBusy),
     ],
 )
 def test_reason_becomes_an_exception(reason: str, kind: type[RoutingError]) -> None:

@@ -1,0 +1,164 @@
+"""Two processes, one connection, everybody in turn: `python -m bench.loopback`.
+
+A server and a client, each on a core of its own, move messages over loopback; ours are two nodes
+with everything they do for their users. Streams are counted at the receiver. Each figure is the
+median of the runs, in which the contestants take turns; what may be compared is the ratios of one
+call. A peer that is not installed, or that fails, is said to be so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.loopback_peers import NAMES
+
+__all__ = ["main"]
+
+FLOOR = "C, plaintext"
+SIZES = (64, 1_024, 65_536, 1_047_552)
+ROUNDS = 3_000
+TIMEOUT_S = 60
+SOURCE = Path(__file__).with_name("loopback.c")
+
+
+def floor_program(folder: Path) -> Path | None:
+    """Build the C program; None without a compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return None
+    built = folder / "loopback"
+    subprocess.run([compiler, "-O2", "-o", str(built), str(SOURCE)], check=True)
+    return built
+
+
+def pinned(command: list[str], core: int) -> list[str]:
+    """Run it on one core, where there are two."""
+    taskset = shutil.which("taskset")
+    if taskset is None or (os.cpu_count() or 1) < 2:
+        return command
+    return [taskset, "-c", str(core), *command]
+
+
+def play(command: list[str], role: str, size: int, amount: float) -> dict[str, Any]:
+    """Run one server and one client; return what they measured."""
+    with subprocess.Popen(
+        pinned([*command, "server"], 0), stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            port = json.loads(server.stdout.readline())["port"]
+            client = subprocess.run(
+                pinned([*command, role, str(port), str(size), str(amount)], 1),
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=True,
+            )
+            said, _ = server.communicate(timeout=TIMEOUT_S)
+        except BaseException:
+            server.kill()
+            raise
+    return {**json.loads(said), **(json.loads(client.stdout) if client.stdout else {})}
+
+
+def rate_of(figures: dict[str, Any]) -> float:
+    return float(figures["count"] / figures["seconds"]) if figures["seconds"] else 0.0
+
+
+def in_turn(
+    contestants: dict[str, list[str]], role: str, size: int, amount: float, runs: int
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """Return contestant -> what each run measured, and contestant -> why it failed."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, str] = {}
+    for _ in range(runs):
+        for name, command in contestants.items():
+            if name in failed:
+                continue
+            try:
+                found.setdefault(name, []).append(play(command, role, size, amount))
+            except (subprocess.SubprocessError, ValueError, KeyError) as error:
+                failed[name] = type(error).__name__
+                found.pop(name, None)
+    return found, failed
+
+
+def stream_rows(
+    contestants: dict[str, list[str]], sizes: list[int], seconds: float, runs: int
+) -> list[dict[str, Any]]:
+    """Measure streams of each size."""
+    rows = []
+    for size in sizes:
+        found, failed = in_turn(contestants, "stream", size, seconds, runs)
+        rates = {name: statistics.median(map(rate_of, each)) for name, each in found.items()}
+        rows.append({"role": "stream", "size": size, "rates": rates, "failed": failed})
+        print(f"\nstream, {size:,} bytes: messages/s, MB/s")
+        for name, rate in sorted(rates.items(), key=lambda each: -each[1]):
+            ratios = "  ".join(
+                f"{rate / rates[other]:>8.2f} x {other}"
+                for other in (FLOOR, "pyzmq, CURVE")
+                if rates.get(other)
+            )
+            print(f"    {name:<22} {rate:>13,.0f} {rate * size / 1e6:>9,.1f}  {ratios}")
+        _say_failed(failed)
+    return rows
+
+
+def pingpong_row(contestants: dict[str, list[str]], runs: int) -> dict[str, Any]:
+    """Measure the round trip of 64 bytes."""
+    found, failed = in_turn(contestants, "pingpong", 64, ROUNDS, runs)
+    times = {
+        name: tuple(statistics.median(each[key] for each in runs_) for key in ("p50_us", "p99_us"))
+        for name, runs_ in found.items()
+    }
+    print("\nping-pong, 64 bytes: microseconds, p50 and p99")
+    for name, (half, most) in sorted(times.items(), key=lambda each: each[1]):
+        ratio = f"{half / times[FLOOR][0]:>8.2f} x {FLOOR}" if FLOOR in times else ""
+        print(f"    {name:<22} {half:>10.1f} {most:>10.1f}  {ratio}")
+    _say_failed(failed)
+    return {"role": "pingpong", "size": 64, "times_us": times, "failed": failed}
+
+
+def _say_failed(failed: dict[str, str]) -> None:
+    for name, reason in failed.items():
+        print(f"    {name:<22} not measured: {reason}")
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, print, and write as asked."""
+    parser = argparse.ArgumentParser(prog="bench.loopback", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each stream")
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--only", nargs="+", help="contestants, by name")
+    parser.add_argument("--json", type=Path, help="write what was measured there")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        contestants: dict[str, list[str]] = {}
+        program = floor_program(Path(folder))
+        if program is not None:
+            contestants[FLOOR] = [str(program)]
+        for name in NAMES:
+            contestants[name] = [sys.executable, "-m", "bench.loopback_peers", name]
+        if asked.only:
+            contestants = {name: each for name, each in contestants.items() if name in asked.only}
+        print(f"Python {platform.python_version()}, {platform.machine()}, {asked.runs} runs each")
+        rows = stream_rows(contestants, asked.sizes, asked.seconds, asked.runs)
+        rows.append(pingpong_row(contestants, asked.runs))
+    if asked.json:
+        asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,398 @@
+"""One end of one contestant of `bench.loopback`: `python -m bench.loopback_peers NAME ROLE ...`.
+
+    NAME server                            prints {"port": ...}, then {"count": ..., "seconds": ...}
+    NAME stream PORT SIZE SECONDS
+    NAME pingpong PORT SIZE ROUNDS         prints {"p50_us": ..., "p99_us": ...}
+
+Every message with a first byte of 1 is sent back. Each contestant is written as its own manual
+would have it for speed; what a library must do for its users (encrypt, frame, queue) it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import struct
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from importlib import import_module
+from pathlib import Path
+
+# Any: the peers are not required, and have no types.
+from typing import Any
+
+import uvloop
+
+import routing
+
+__all__ = ["NAMES", "main"]
+
+BATCH_BYTES = 65_536
+
+
+class Count:
+    """What a server has heard, and from when to when."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = self.last = 0.0
+
+    def add(self, count: int) -> None:
+        """So many more messages are here."""
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+        self.count += count
+
+    def say(self) -> None:
+        """Print it for the parent."""
+        print(json.dumps({"count": self.count, "seconds": self.last - self.first}), flush=True)
+
+
+def say_port(port: int) -> None:
+    print(json.dumps({"port": port}), flush=True)
+
+
+def batch_of(size: int) -> int:
+    return max(1, BATCH_BYTES // (size + 5))
+
+
+def say_times(took: list[float]) -> None:
+    took.sort()
+    rounds = len(took)
+    times = {"p50_us": took[rounds // 2] * 1e6, "p99_us": took[rounds * 99 // 100] * 1e6}
+    print(json.dumps(times), flush=True)
+
+
+class Contestant(ABC):
+    """Both ends of one way to move messages."""
+
+    @abstractmethod
+    def serve(self) -> None:
+        """Count and echo until the peer hangs up."""
+
+    @abstractmethod
+    def stream(self, port: int, size: int, seconds: float) -> None:
+        """Send as many messages as go in the time."""
+
+    @abstractmethod
+    def pingpong(self, port: int, size: int, rounds: int) -> None:
+        """Send one and wait for it to come back, so often."""
+
+
+# -- ours
+
+
+class Ours(Contestant):
+    """Two nodes: `send_many` to a handler that takes lists; `request` for the round trip."""
+
+    together = True
+
+    def serve(self) -> None:
+        """See `Contestant`."""
+        routing.run(self._serve())
+
+    async def _serve(self) -> None:
+        limits = routing.Limits.local()
+        config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
+        async with routing.Node(config) as node:
+            count = Count()
+            node.on_messages(lambda messages: count.add(len(messages)))
+            node.on_request(lambda request: request.payload)
+            events = node.events()
+            say_port(int(node.endpoints[0].rpartition(":")[2]))
+            async for event in events:
+                if isinstance(event, routing.PeerDown):
+                    break
+            count.say()
+
+    def stream(self, port: int, size: int, seconds: float) -> None:
+        """See `Contestant`."""
+
+        async def send(node: routing.Node, to: routing.NodeAddress) -> None:
+            payload, until = bytes(size), time.perf_counter() + seconds
+            many = [payload] * batch_of(size)
+            while time.perf_counter() < until:
+                if self.together:
+                    await node.send_many(to, many)
+                else:
+                    for _ in range(100):
+                        await node.send(to, payload)
+
+        routing.run(self._as_client(port, send))
+
+    def pingpong(self, port: int, size: int, rounds: int) -> None:
+        """See `Contestant`."""
+
+        async def ask(node: routing.Node, to: routing.NodeAddress) -> None:
+            payload, took = bytes(size), []
+            for _ in range(rounds):
+                began = time.perf_counter()
+                await node.request(to, payload)
+                took.append(time.perf_counter() - began)
+            say_times(took)
+
+        routing.run(self._as_client(port, ask))
+
+    async def _as_client(self, port: int, act: Any) -> None:
+        limits = routing.Limits.local()
+        contacts = [f"127.0.0.1:{port}"]
+        config = routing.Config(listen=["127.0.0.1:0"], contacts=contacts, limits=limits)
+        async with routing.Node(config) as node:
+            await node.joined()
+            (peer,) = node.peers()
+            await act(node, routing.NodeAddress(peer.name))
+            # Stopping drains: what is queued goes out first.
+
+
+class OursOneByOne(Ours):
+    """The same with `send` for each message."""
+
+    together = False
+
+
+# -- uvloop, framing in Python
+
+
+class Framed(asyncio.Protocol):
+    """`u32 length | body` on a stream."""
+
+    def __init__(self, count: Count, over: asyncio.Event) -> None:
+        self.count, self.over = count, over
+        self.rest = b""
+        self.transport: asyncio.Transport | None = None
+        self.heard = asyncio.Event()
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio`."""
+        assert isinstance(transport, asyncio.Transport) or True
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio`."""
+        data, at, count = self.rest + data, 0, 0
+        while len(data) - at >= 4:
+            end = at + 4 + int.from_bytes(data[at : at + 4], "big")
+            if end > len(data):
+                break
+            if data[at + 4] == 1:
+                assert self.transport is not None
+                self.transport.write(data[at:end])
+            at, count = end, count + 1
+        self.rest = data[at:]
+        if count:
+            self.count.add(count)
+            self.heard.set()
+
+    def pause_writing(self) -> None:
+        """See `asyncio`."""
+        self.room.clear()
+
+    def resume_writing(self) -> None:
+        """See `asyncio`."""
+        self.room.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio`."""
+        self.over.set()
+
+
+class Streamed(Contestant):
+    """uvloop's transports, in the clear or with TLS 1.3."""
+
+    def __init__(self, tls: bool) -> None:
+        self.tls = tls
+
+    def serve(self) -> None:
+        """See `Contestant`."""
+        uvloop.run(self._serve())
+
+    async def _serve(self) -> None:
+        count, over = Count(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        context = certified() if self.tls else None
+        server = await loop.create_server(lambda: Framed(count, over), "127.0.0.1", 0, ssl=context)
+        say_port(server.sockets[0].getsockname()[1])
+        await over.wait()
+        count.say()
+
+    async def _dial(self, port: int) -> Framed:
+        context = None
+        if self.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        loop = asyncio.get_running_loop()
+        made = Framed(Count(), asyncio.Event())
+        await loop.create_connection(lambda: made, "127.0.0.1", port, ssl=context)
+        return made
+
+    def stream(self, port: int, size: int, seconds: float) -> None:
+        """See `Contestant`."""
+
+        async def run() -> None:
+            wire = await self._dial(port)
+            assert wire.transport is not None
+            many = (struct.pack(">I", size) + bytes(size)) * batch_of(size)
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
+                wire.transport.write(many)
+                await wire.room.wait()
+                await asyncio.sleep(0)
+            wire.transport.close()
+            await wire.over.wait()
+
+        uvloop.run(run())
+
+    def pingpong(self, port: int, size: int, rounds: int) -> None:
+        """See `Contestant`."""
+
+        async def run() -> None:
+            wire, took = await self._dial(port), []
+            assert wire.transport is not None
+            asked = struct.pack(">I", size) + b"\x01" + bytes(size - 1)
+            # The far end's echo begins with a 1, too: here it is not to be sent back once more.
+            wire.data_received = lambda data: wire.heard.set()  # type: ignore[method-assign]
+            for _ in range(rounds):
+                wire.heard.clear()
+                began = time.perf_counter()
+                wire.transport.write(asked)
+                await wire.heard.wait()
+                took.append(time.perf_counter() - began)
+            wire.transport.close()
+            say_times(took)
+
+        uvloop.run(run())
+
+
+def certified() -> ssl.SSLContext:
+    """Return a server's context with a certificate of its own making."""
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "both.pem"
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(path)
+    return context
+
+
+# -- ZeroMQ
+
+
+class ZeroMQ(Contestant):
+    """pyzmq's blocking sockets, which are its fastest; PAIR, so that one socket does both."""
+
+    END = b"\x02"
+
+    def __init__(self, curve: bool) -> None:
+        self.zmq: Any = import_module("zmq")
+        self.curve = curve
+
+    def _socket(self) -> Any:
+        made = self.zmq.Context().socket(self.zmq.PAIR)
+        made.sndhwm = made.rcvhwm = 10_000
+        return made
+
+    def serve(self) -> None:
+        """See `Contestant`."""
+        wire, count = self._socket(), Count()
+        if self.curve:
+            wire.curve_secretkey, wire.curve_publickey = SERVER_SECRET, SERVER_PUBLIC
+            wire.curve_server = True
+        say_port(wire.bind_to_random_port("tcp://127.0.0.1"))
+        while True:
+            payload = wire.recv()
+            if payload == self.END:
+                break
+            if payload[:1] == b"\x01":
+                wire.send(payload)
+            count.add(1)
+        count.say()
+        wire.close(0)
+
+    def _dial(self, port: int) -> Any:
+        wire = self._socket()
+        if self.curve:
+            wire.curve_publickey, wire.curve_secretkey = self.zmq.curve_keypair()
+            wire.curve_serverkey = SERVER_PUBLIC
+        wire.connect(f"tcp://127.0.0.1:{port}")
+        return wire
+
+    def stream(self, port: int, size: int, seconds: float) -> None:
+        """See `Contestant`."""
+        wire, payload = self._dial(port), bytes(size)
+        until = time.perf_counter() + seconds
+        while time.perf_counter() < until:
+            for _ in range(100):
+                wire.send(payload, copy=size < BATCH_BYTES)
+        wire.send(self.END)
+        wire.close(10_000)
+
+    def pingpong(self, port: int, size: int, rounds: int) -> None:
+        """See `Contestant`."""
+        wire, took, payload = self._dial(port), [], b"\x01" + bytes(size - 1)
+        for _ in range(rounds):
+            began = time.perf_counter()
+            wire.send(payload)
+            wire.recv()
+            took.append(time.perf_counter() - began)
+        wire.send(self.END)
+        wire.close(10_000)
+        say_times(took)
+
+
+SERVER_PUBLIC = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+SERVER_SECRET = b"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
+"""The example keys of ZeroMQ's own documentation of CURVE; nothing is secret here."""
+
+NAMES: dict[str, Any] = {
+    "routing": Ours,
+    "routing, one by one": OursOneByOne,
+    "uvloop, plaintext": lambda: Streamed(tls=False),
+    "uvloop, TLS 1.3": lambda: Streamed(tls=True),
+    "pyzmq, plaintext": lambda: ZeroMQ(curve=False),
+    "pyzmq, CURVE": lambda: ZeroMQ(curve=True),
+}
+
+
+def main(words: list[str]) -> None:
+    """Be one end."""
+    name, role, *rest = words
+    contestant = NAMES[name]()
+    if role == "server":
+        contestant.serve()
+    elif role == "stream":
+        contestant.stream(int(rest[0]), int(rest[1]), float(rest[2]))
+    else:
+        contestant.pingpong(int(rest[0]), int(rest[1]), int(rest[2]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
