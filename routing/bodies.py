@@ -127,7 +127,7 @@ class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Messages have reached their destination, which is the source of this."""
+    """Messages have reached the source of this: their destination, or the first of a group."""
 
     id: Bytes16
     """The latest: the envelope bears the route number of its copy."""

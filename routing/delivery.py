@@ -1,8 +1,9 @@
 """Acknowledged delivery: a routed message is sent again by another way until its consumer has it.
 
 The copies of a message differ in their route number only, so every relay passes each of them on and
-the consumer knows them for one. What answers a copy carries its route number. It does not know what
-a message says, and groups are none of its business: a message to a group has no one consumer.
+the consumer knows them for one. What answers a copy carries its route number. For a group the first
+of its nodes that is reached answers, once the others have their copies on the way. It does not know
+what a message says.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from routing.bodies import Acknowledged, Busy
 from routing.limits import ROUTES_MAX
 from routing.links import Arrival
 from routing.messages import (
-    ACKNOWLEDGE,
     Address,
     ClientAddress,
     Envelope,
+    GroupAddress,
     MessageKind,
     NodeAddress,
     decode,
     encode,
 )
+from routing.names import distance
 
 if TYPE_CHECKING:
     from routing.core import Core
@@ -124,7 +126,11 @@ class Delivery:
         silences = len(entry.hops) - len(entry.refused)
         entry.hops.append(hop)
         entry.sent.append(core.now)
-        patience = core.hops.patience(target_of(entry.destination), silences, entry.part)
+        least = entry.part
+        if isinstance(entry.destination, GroupAddress):
+            # Its first node may have to find out who the members are.
+            least = core.limits.find_retry_ns + core.limits.acknowledge_low_ns
+        patience = core.hops.patience(target_of(entry.destination), silences, least)
         core.alarm("retry", message_id, patience)
         priority = BULK if entry.part else 0
         return core.relay.launch(entry.envelope, entry.destination, hop=hop, priority=priority)
@@ -222,7 +228,7 @@ class Delivery:
             entry = self.underway.get(message_id)
             if entry is None:
                 core.count("acknowledged.unasked")
-            elif not _is_consumer(entry.destination, arrival):
+            elif not _is_consumer(entry, arrival):
                 core.count("acknowledged.forged")
             else:
                 measured = message_id == body.id
@@ -250,7 +256,7 @@ class Delivery:
         core = self.core
         core.hops.praise(entry.hops[route])
         took = max(1, core.now - entry.sent[route] - waited_us * MICROSECOND)
-        if not entry.part:
+        if not entry.part and not isinstance(entry.destination, GroupAddress):
             core.hops.measure(target_of(entry.destination), took)
         return took
 
@@ -279,7 +285,7 @@ class Delivery:
             core.count("busy.malformed")
         elif entry is None:
             core.count("busy.unasked")
-        elif not _is_consumer(entry.destination, arrival):
+        elif not _is_consumer(entry, arrival):
             core.count("busy.forged")
         elif entry.part:
             core.parts.on_refused(body.id, body.wait_ms)
@@ -321,7 +327,7 @@ class Delivery:
     def acknowledge(self, arrival: Arrival) -> None:
         """Tell the source that we have its message; a repeat is answered by another way."""
         signed = arrival.signed
-        if signed.flags & ACKNOWLEDGE:
+        if arrival.acknowledged:
             self.tell([signed.id], signed.source, arrival.envelope.route, arrival.token)
 
     def tell(
@@ -340,7 +346,7 @@ class Delivery:
         """Tell the source that its message was not taken, and when there will be room."""
         self.core.count("consumed.busy")
         signed = arrival.signed
-        if signed.flags & ACKNOWLEDGE:
+        if arrival.acknowledged:
             wait_ms = min(-(-wait_ns // MILLISECOND), 2**32 - 1)
             body, route = encode(Busy(signed.id, wait_ms)), arrival.envelope.route
             self._answer(MessageKind.BUSY, body, signed.source, route, arrival.token)
@@ -365,9 +371,21 @@ def target_of(destination: Address) -> bytes:
     return destination.key if isinstance(destination, ClientAddress) else destination.name
 
 
-def _is_consumer(destination: Address, arrival: Arrival) -> bool:
+def _is_consumer(entry: Underway, arrival: Arrival) -> bool:
     """Tell whether an answer comes from whom the message was for."""
-    source = arrival.signed.source
+    destination, source = entry.destination, arrival.signed.source
+    if isinstance(destination, GroupAddress):
+        return isinstance(source, NodeAddress) and _may_be_first(entry.hops, destination, source)
     if isinstance(destination, NodeAddress):
         return isinstance(source, NodeAddress) and source.name == destination.name
     return isinstance(destination, ClientAddress) and arrival.signed.key == destination.key
+
+
+def _may_be_first(hops: list[bytes], group: GroupAddress, source: NodeAddress) -> bool:
+    """Tell whether a copy through these first hops can have ended at this node of the group.
+
+    Every relay is nearer to the name than the one before it, so the last is no farther than one of
+    the first. Through a proxy anybody may be.
+    """
+    reach = max((distance(hop, group.name) for hop in hops if hop), default=None)
+    return b"" in hops or reach is None or distance(source.name, group.name) <= reach

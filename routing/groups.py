@@ -180,7 +180,9 @@ class Groups:
     def _resolve(self, arrival: Arrival, target: bytes) -> None:
         core = self.core
         resolution = self.open.get(target)
-        if resolution is not None and len(resolution.waiting) < WAITING_MAX:
+        if resolution is not None and _takes_the_place(arrival, resolution.waiting):
+            core.count("group.repeated")
+        elif resolution is not None and len(resolution.waiting) < WAITING_MAX:
             resolution.waiting.append(arrival)
         elif resolution is not None or len(self.open) >= RESOLUTIONS_MAX:
             core.count("group.unresolved")
@@ -310,6 +312,8 @@ class Groups:
                 core.relay.send(MessageKind.COPY, NodeAddress(name), body)
         if core.name in group:
             core.relay.consume(arrival)
+        elif group and core.relay.is_genuine(arrival):
+            core.delivery.acknowledge(arrival)
 
     def on_copy(self, arrival: Arrival) -> None:
         """A copy that came routed, from a first node that does not hold us."""
@@ -318,21 +322,32 @@ class Groups:
             self.core.count("copy.malformed")
             return
         envelope, signed = opened
-        self.core.relay.consume(Arrival(signed, envelope, arrival.token))
+        self.core.relay.consume(Arrival(signed, envelope, arrival.token, copied=True))
 
     def on_table_changed(self) -> None:
         """A peer came or went: what we know of groups may have changed with it."""
         self.cache.clear()
 
     def on_disconnected(self) -> None:
-        """No network, no groups; what waited is counted."""
+        """No network, no groups; what waited is counted, and told if it was ours."""
         core = self.core
         for target, resolution in self.open.items():
             core.alarms.cancel(("group", target))
-            for _ in resolution.waiting:
+            for arrival in resolution.waiting:
                 core.count("group.abandoned")
+                if not arrival.token:
+                    core.messaging.on_abandoned(arrival.signed.id)
         self.open.clear()
         self.cache.clear()
+
+
+def _takes_the_place(arrival: Arrival, waiting: list[Arrival]) -> bool:
+    """Let a later copy of a message stand for the one that waits; tell whether there was one."""
+    for number, other in enumerate(waiting):
+        if other.envelope.signed == arrival.envelope.signed:
+            waiting[number] = arrival
+            return True
+    return False
 
 
 def is_copied(signed: Signed) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from routing.allowance import Allowance
-from routing.messages import NO_ATTEMPT, Envelope, Signed
+from routing.messages import ACKNOWLEDGE, NO_ATTEMPT, Envelope, Signed
 from routing.state import Connection, Direction, LinkRole, Token
 
 __all__ = ["Arrival", "Link", "host_of"]
@@ -57,6 +57,13 @@ class Arrival(Struct):
     envelope: Envelope
     token: int
     """The connection it came over; 0 for one we sent to ourselves."""
+    copied: bool = False
+    """The first node of a group has handed it to us: that one answers for it."""
+
+    @property
+    def acknowledged(self) -> bool:
+        """Tell whether its source waits for an acknowledgement of ours."""
+        return bool(self.signed.flags & ACKNOWLEDGE) and not self.copied
 
 
 def host_of(address: str) -> str:

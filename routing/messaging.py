@@ -182,7 +182,6 @@ class Messaging:
     ) -> bool:
         """Sign a message and send it on its way; tell whether there was one."""
         core = self.core
-        once = once or isinstance(destination, GroupAddress)
         envelope = core.relay.seal(
             kind,
             destination,
@@ -310,7 +309,7 @@ class Messaging:
         if wait:
             core.delivery.refuse(arrival, wait)
             return False
-        if signed.flags & ACKNOWLEDGE:
+        if arrival.acknowledged:
             core.owing.owe(arrival)
         return True
 
@@ -417,6 +416,15 @@ class Messaging:
             core.delivery.on_unroutable(unroutable.id, underway, arrival)
         elif reference is not None:
             self.fail(unroutable.id, reference, "unroutable: nobody has this name")
+
+    def on_abandoned(self, message_id: bytes) -> None:
+        """A message of ours to a group around us waited for its members when the network went."""
+        pending = self.pending.get(message_id)
+        reference = self.sent.get(message_id, now=self.core.now)
+        if pending is not None:
+            reference = pending.reference
+        if reference is not None:
+            self.fail(message_id, reference, "undeliverable: the network was lost")
 
     def on_timeout(self, message_id: bytes) -> None:
         """Alarm: no reply in the time the application allowed."""

@@ -238,7 +238,7 @@ class Relay:
             self.core.frames.malformed(link, "group copy")
             return
         envelope, signed = opened
-        self.consume(Arrival(signed, envelope, link.token))
+        self.consume(Arrival(signed, envelope, link.token, copied=True))
 
     def _may_send(self, link: Link, signed: Signed) -> bool:
         """What hangs on us speaks for itself only, and only of what it hangs on us for."""
@@ -305,9 +305,10 @@ class Relay:
         self._consume_for_group(Arrival(signed, envelope, 0), target)
 
     def is_responsible(self, target: bytes) -> bool:
-        """Tell whether we are the nearest to `target` of all we know."""
+        """Tell whether we are the nearest to `target` of all we know to be alive."""
         core = self.core
-        return core.name is not None and core.table.next_hop(target) is None
+        silent = tuple(core.suspects.names)
+        return core.name is not None and core.table.next_hop(target, silent) is None
 
     def _consume_for_group(self, arrival: Arrival, target: bytes) -> None:
         core = self.core
@@ -370,7 +371,9 @@ class Relay:
                 ways = table.next_hops(target, (*exclude, *silent))[:ROUTES_MAX] or [hop]
                 hop = ways[rank % len(ways)]
             elif hop in silent:
-                hop = table.next_hop(target, (*exclude, *silent)) or hop
+                onward = table.next_hop(target, (*exclude, *silent))
+                # Where any of a group will do, we are the nearest of those that live.
+                hop = onward or (None if isinstance(destination, GroupAddress) else hop)
         return None if hop is None else core.link_to(hop)
 
     def _hanger(self, key: bytes) -> Link | None:
@@ -396,10 +399,7 @@ class Relay:
     def consume(self, arrival: Arrival) -> None:
         """Verify once, then hand to the concern the kind belongs to."""
         core, signed = self.core, arrival.signed
-        text = signed_text(SignedKind.ROUTED, core.tag, arrival.envelope.signed)
-        if not self._is_authentic(signed) or not core.signer.verify(
-            signed.key, text, arrival.envelope.signature
-        ):
+        if not self.is_genuine(arrival):
             core.count("routed.forged")
             return
         fault = claim_fault(signed)
@@ -451,6 +451,13 @@ class Relay:
                 core.ballots.on_ballot(arrival)
             case MessageKind.WHOLE_WANTED:
                 core.casting.on_wanted(arrival)
+
+    def is_genuine(self, arrival: Arrival) -> bool:
+        """Tell whether a message is signed by the source it names."""
+        core, signed = self.core, arrival.signed
+        text = signed_text(SignedKind.ROUTED, core.tag, arrival.envelope.signed)
+        signature = arrival.envelope.signature
+        return self._is_authentic(signed) and core.signer.verify(signed.key, text, signature)
 
     def _is_authentic(self, signed: Signed) -> bool:
         """Tell whether the source follows from the key (the signature is checked after)."""

@@ -113,7 +113,7 @@ class Sending(ABC):
             payload: At most `Limits.large_bytes_max` bytes; to a group `payload_bytes_max`.
             signed: Sign and route it even where a direct connection would do.
             wait: Wait until we are connected instead of raising.
-            delivery: `at_most_once` does without an acknowledgement.
+            delivery: `at_most_once` does without an acknowledgement; of a group one node gives it.
             authority: Act under this authority; the receiver checks the claim.
             progress: Called with (bytes arrived, bytes in all) as parts of a large payload are
                 acknowledged; never for one that goes whole.

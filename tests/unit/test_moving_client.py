@@ -180,7 +180,7 @@ def test_request_to_a_group_is_asked_again_at_once() -> None:
     stage, wire = client(NEW)
     (first,) = submit(stage, REQUEST, GroupAddress(bytes(32))).envelopes(wire, REQUEST)
     now = move(stage, wire, NEW)
-    (again,) = now.opening.envelopes(now, REQUEST)
+    (again,) = stage.wait(1).envelopes(now, REQUEST)
     assert opened(Signed, again.signed).id == opened(Signed, first.signed).id
 
 
@@ -210,8 +210,9 @@ def test_no_more_requests_are_kept_than_may_be_unacknowledged() -> None:
         unacknowledged_bytes=2_000, payload_bytes_max=1_000, part_bytes=1_000, parts_max=32_768
     )
     stage, _ = client(NEW, limits=limits)
+    to, asked = GroupAddress(bytes(32)), bytes(600)
     for _ in range(4):
-        submit(stage, REQUEST, GroupAddress(bytes(32)), payload=bytes(600))
+        stage.hear(Submitted(7, REQUEST, to, asked, b"", False, SECOND, False, acknowledged=False))
     assert len(stage.core.moving.asked) == 2
     assert stage.core.counters["request.not_kept"] == 2
 
