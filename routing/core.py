@@ -213,6 +213,7 @@ class Core:
     def restore(self, state: bytes) -> None:
         """Become what `snapshot` described; this core must be of the same configuration."""
         restore(self, state)
+        self._settled = self._state_facts()
 
     def digest(self) -> bytes:
         """Return 32 bytes; equal states have equal digests."""

@@ -11,7 +11,7 @@ from routing.actions import Action
 from routing.bodies import Register
 from routing.core import Core, CoreConfig
 from routing.errors import CloseCode
-from routing.inputs import ContactsLearnt, Input, Lost, StopRequested, Submitted
+from routing.inputs import BootstrapRequested, ContactsLearnt, Input, Lost, StopRequested, Submitted
 from routing.limits import SECOND, Limits, Nanos
 from routing.messages import (
     Address,
@@ -25,6 +25,7 @@ from routing.messages import (
 from routing.names import client_name
 from routing.simulation.scenarios import grow
 from routing.simulation.world import World
+from routing.state import Phase
 from tests.asked import FRIEND, PEER, STRANGER, Asked
 from tests.council import Asking, Council
 from tests.inquest import Inquest
@@ -327,3 +328,12 @@ def test_looking_at_a_core_changes_nothing(scene: str) -> None:
 def test_different_states_have_different_digests() -> None:
     digests = {make().digest() for make in SCENES.values()}
     assert len(digests) == len(SCENES)
+
+
+def test_restored_core_goes_on_from_the_state_it_was_given() -> None:
+    """What it had settled in before counts for nothing, also where the same facts come back."""
+    looking = Stage(0, contacts=[FRIEND.address])
+    looking.start()
+    looking.core.restore(Stage(0, contacts=[FRIEND.address]).core.snapshot())
+    looking.core.handle(BootstrapRequested(), Nanos(looking.now))
+    assert looking.core.state.phase is Phase.BOOTSTRAPPING
