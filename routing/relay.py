@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from routing.actions import BULK
-from routing.authority import claim_fault
+from routing.authority import SINGLE_KINDS, claim_fault
 from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
@@ -34,7 +34,7 @@ from routing.messages import (
 )
 from routing.names import client_name, network_name
 from routing.repeats import Repeats
-from routing.state import JOINER_KINDS, LinkRole
+from routing.state import CLIENT_KINDS, JOINER_KINDS, LinkRole
 from routing.throttling import ANSWERS
 
 if TYPE_CHECKING:
@@ -47,21 +47,6 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.B
 
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
-
-CLIENT_KINDS = frozenset(
-    {
-        MessageKind.MESSAGE,
-        MessageKind.REQUEST,
-        MessageKind.REPLY,
-        MessageKind.PART,
-        MessageKind.ACKNOWLEDGED,
-        MessageKind.BUSY,
-        MessageKind.FIND_GROUP,
-        MessageKind.WHOLE_WANTED,
-        MessageKind.MOVED,
-    }
-)
-"""Kinds that a client may send; FIND_GROUP and WHOLE_WANTED where it weighs what a group says."""
 
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 
@@ -155,6 +140,9 @@ class Relay:
         core = self.core
         via = self.way_out(via)
         if via is not None:
+            if not self._may_leave(via, envelope):
+                core.count("send.joining")
+                return False
             self.pass_on(via, envelope, priority)
             return True
         if self._is_client_of_ours(destination) and self._near(destination) is None:
@@ -244,13 +232,21 @@ class Relay:
         """What hangs on us speaks for itself only, and only of what it hangs on us for."""
         if link.role not in HANGERS:
             return True
-        if link.role is LinkRole.CLIENT:
-            kinds = CLIENT_KINDS
-        else:
-            kinds = JOINER_KINDS
-        own_address = ClientAddress(self.core.name or b"", link.key)
-        own = signed.source == own_address and signed.key == link.key
-        return own and signed.kind in kinds
+        own = signed.source == ClientAddress(self.core.name or b"", link.key)
+        kinds = CLIENT_KINDS if link.role is LinkRole.CLIENT else JOINER_KINDS
+        return own and signed.key == link.key and signed.kind in kinds
+
+    def _may_leave(self, via: Link, envelope: Envelope) -> bool:
+        """Tell whether our proxy lets this pass; it would close us for anything else.
+
+        Who joins again may have messages left from before, under another address; their repeats
+        leave once there is a connection.
+        """
+        if self.core.client:
+            return True
+        signed = decode(Signed, envelope.signed)
+        assert signed is not None, "we have sealed it ourselves"
+        return signed.source == ClientAddress(via.name, signed.key) and signed.kind in JOINER_KINDS
 
     def _is_new(self, link: Link, envelope: Envelope) -> bool:
         core = self.core
@@ -265,10 +261,13 @@ class Relay:
     def _for_hanger(self, link: Link, signed: Signed, envelope: Envelope) -> None:
         """We hang on the sender: only what is addressed to our key is for us."""
         destination = signed.destination
-        if isinstance(destination, ClientAddress) and destination.key == self.core.key:
-            self.consume(Arrival(signed, envelope, link.token))
-        else:
+        if not isinstance(destination, ClientAddress) or destination.key != self.core.key:
             self.core.count("routed.not_for_us")
+        elif signed.kind in SINGLE_KINDS | {MessageKind.BALLOT} and not self.core.client:
+            # We could not answer: a joiner sends only what it needs to join.
+            self.core.count("routed.to_joiner")
+        else:
+            self.consume(Arrival(signed, envelope, link.token))
 
     def _route(self, link: Link, signed: Signed, envelope: Envelope) -> None:
         core = self.core

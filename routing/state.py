@@ -30,6 +30,7 @@ from routing.messages import FrameKind, HelloRole, MessageKind
 
 __all__ = [
     "ALLOWED",
+    "CLIENT_KINDS",
     "JOINER_KINDS",
     "ON_CONNECT",
     "ON_HELLO",
@@ -261,5 +262,20 @@ JOINER_KINDS: Final = frozenset(
     }
 )
 """Routed messages that a joiner or a feeler may send through its proxy."""
+
+CLIENT_KINDS: Final = frozenset(
+    {
+        MessageKind.MESSAGE,
+        MessageKind.REQUEST,
+        MessageKind.REPLY,
+        MessageKind.PART,
+        MessageKind.ACKNOWLEDGED,
+        MessageKind.BUSY,
+        MessageKind.FIND_GROUP,
+        MessageKind.WHOLE_WANTED,
+        MessageKind.MOVED,
+    }
+)
+"""Kinds that a client may send; FIND_GROUP and WHOLE_WANTED where it weighs what a group says."""
 
 assert set(ALLOWED) == set(LinkRole), "a link role without a row"

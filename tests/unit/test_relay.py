@@ -9,8 +9,10 @@ from routing.actions import Deliver, Send
 from routing.bodies import FindGroup, GroupIs, Unroutable
 from routing.errors import CloseCode
 from routing.events import Proof
+from routing.inputs import Submitted
 from routing.limits import ROUTES_MAX, SECOND, Limits
 from routing.messages import (
+    ACKNOWLEDGE,
     Address,
     ClientAddress,
     Direct,
@@ -24,7 +26,7 @@ from routing.messages import (
     ViaAddress,
 )
 from routing.names import closer, nearest
-from routing.state import LinkRole
+from routing.state import JOINER_KINDS, LinkRole
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
@@ -306,8 +308,34 @@ def test_proxy_hands_us_only_what_is_for_our_key() -> None:
     stage, wire = Stage.named(ONE)
     said = wire.routed(TWO.seal(MESSAGE, ClientAddress(ONE.name, TWO.key), b"text"))
     assert said.of(Deliver) == [] and stage.core.counters["routed.not_for_us"] == 1
-    said = wire.routed(TWO.seal(MESSAGE, ClientAddress(ONE.name, stage.core.key), b"text"))
-    assert len(said.of(Deliver)) == 1
+    wire.routed(TWO.seal(MessageKind.UNROUTABLE, ClientAddress(ONE.name, stage.core.key), b"text"))
+    assert stage.core.counters["consumed.unroutable"] == 1
+
+
+@pytest.mark.parametrize("kind", [MESSAGE, MessageKind.REQUEST, MessageKind.PART])
+def test_joiner_takes_no_message_that_it_could_not_acknowledge(kind: MessageKind) -> None:
+    """Its proxy would close it for the acknowledgement."""
+    stage, wire = Stage.named(ONE)
+    here = ClientAddress(ONE.name, stage.core.key)
+    said = wire.routed(TWO.seal(kind, here, b"text", flags=ACKNOWLEDGE))
+    said += stage.wait(SECOND)
+    assert said.of(Deliver) == [] and stage.core.counters["routed.to_joiner"] == 1
+    assert {opened(Signed, each.signed).kind for each in carried(said, wire)} <= JOINER_KINDS
+
+
+def test_who_joins_again_sends_nothing_left_over_that_its_proxy_would_close_it_for() -> None:
+    stage, wires = Stage.among(ONE, TWO)
+    to = NodeAddress(Person(50).name)
+    stage.hear(Submitted(7, MESSAGE, to, b"text", bytes(16), False, SECOND, True))
+    for wire in wires:
+        wire.lose(CloseCode.IO_ERROR)
+    stage.wait(SECOND // 2)
+    proxy = next(stage.connect(each) for each in (ONE, TWO) if each.address in stage.said.dials())
+    proxy.admit()
+    stage.wait(3 * SECOND)
+    sent = [opened(Signed, each.signed) for each in carried(stage.said, proxy)]
+    assert sent and {each.kind for each in sent} <= JOINER_KINDS
+    assert stage.core.counters["send.joining"] >= 1 and len(stage.core.delivery.underway) == 1
 
 
 # -- groups
