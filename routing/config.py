@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from routing.endpoints import ENDPOINTS_CONSIDERED, UNSPECIFIED, parse
 from routing.errors import ConfigError, UsageError
 from routing.identity import Identity
-from routing.limits import Limits
+from routing.limits import TABLE_LEAST, Limits
 from routing.reachability import Unreachable
 
 __all__ = ["NETWORK_ID_BYTES_MAX", "Config", "Discover", "WhenUnreachable"]
@@ -139,6 +139,11 @@ class Config:
         limits: object = self.limits
         if not isinstance(limits, Limits):
             raise ConfigError(f"config limits={limits!r} must be Limits; try Limits.recommended()")
+        if limits.table_max < TABLE_LEAST:
+            raise ConfigError(
+                f"config limits.table_max={limits.table_max} must be at least {TABLE_LEAST}: "
+                "with fewer places some nodes find none at those whom they need"
+            )
         return limits
 
     def _normalise(self, name: str, *, allow_zero: bool, at_most: int) -> None:

@@ -92,7 +92,7 @@ class Filling:
         if len(underway) >= core.limits.fill_requests_max:
             return False
         # A quarter of the table is left to those who need us.
-        if core.letting_go.places() <= core.limits.table_max // 4:
+        if core.letting_go.places() <= core.letting_go.reserve():
             return False
         pending = core.membership.pending().get(bucket, 0)
         return core.table.bucket_size(bucket) + pending < BUCKET_SIZE

@@ -40,22 +40,27 @@ class LettingGo:
         """Return None if a peer of this name may ask us, else why it is refused.
 
         It has a place in our close group; in a bucket that holds fewer than 8, those under way
-        counted; or anywhere, if it says that it needs us. At the cap somebody else must go for it,
+        counted; or anywhere, if it says that it needs us. The last quarter of the table is for
+        those whom we need, or who need us. At the cap somebody else must go for the newcomer,
         and so only those have a place without which the network would not be whole.
         """
         close = self._is_close(name)
         if not (close or urgent or self.room(name) > 0):
             return Refusal.NOT_WANTED
-        if self.places() > 0:
+        needed = self._is_needed(name, others=0)
+        if self.places() > (0 if needed or urgent else self.reserve()):
             return None
         self.on_tick()
-        needed = self._is_needed(name, others=0)
         return None if needed and self._victim(name) is not None else Refusal.FULL
 
     def places(self) -> int:
         """Return how many more entries the table can take, those under way counted."""
         core = self.core
         return core.limits.table_max - len(core.table) - len(core.attempts.by_name)
+
+    def reserve(self) -> int:
+        """Return how many places are kept for those without whom somebody would not be whole."""
+        return self.core.limits.table_max // 4
 
     def room(self, name: bytes) -> int:
         """Return how many more its bucket takes until it holds 8, those under way counted."""

@@ -62,13 +62,13 @@ def test_filled_network_is_as_quiet_as_it_was_before() -> None:
     assert sum(frames.values()) <= 40 * 10 * 40
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4])
+@pytest.mark.parametrize("seed", [1, 2, 4, 6])
 def test_full_tables_leave_the_network_whole_and_do_not_change_for_ever(seed: int) -> None:
     world = grown(40, seed, Limits().but(table_max=24))
-    full = [host for host in world.alive if len(host.core.table) == 24]
-    assert len(full) >= 5, "the cap is reached"
+    full = [host for host in world.alive if len(host.core.table) >= 18]
+    assert len(full) >= 5, "only who needs somebody finds a place there"
     assert all(len(host.core.table) <= 24 for host in world.alive)
-    world.run(300 * SECOND)
+    world.run(750 * SECOND)
     changes = world.counters()["peer.up"]
     world.run(900 * SECOND)
     assert why_not_whole(world) is None

@@ -100,3 +100,9 @@ def test_node_must_listen() -> None:
 def test_client_refuses_the_configuration_of_a_node(config: Config, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Client(config)
+
+
+def test_table_that_is_too_small_for_a_network_is_refused_with_the_bound() -> None:
+    with pytest.raises(ConfigError, match=r"limits.table_max=31 must be at least 32"):
+        Config(limits=Limits().but(table_max=31))
+    assert Config(limits=Limits().but(table_max=32)).limits.table_max == 32

@@ -351,6 +351,16 @@ def test_full_table_takes_only_whom_it_needs() -> None:
     assert ask_for_a_place(stage, friend, close, urgent=True) is None
 
 
+def test_last_quarter_of_a_table_is_for_those_who_are_needed_or_in_need() -> None:
+    stage, wires = crowded(0, limits=Limits().but(table_max=22))
+    *two, idle, needing = in_bucket(stage.name, 1, 4)
+    for person in two:
+        stage.befriend(person)
+    assert stage.core.letting_go.places() == 4 < 22 // 4
+    assert ask_for_a_place(stage, wires[0], idle, urgent=False) is Refusal.FULL
+    assert ask_for_a_place(stage, wires[0], needing, urgent=True) is None
+
+
 def test_newcomer_that_is_needed_displaces_the_youngest_of_the_fullest_bucket() -> None:
     stage, wires = crowded(2, limits=Limits().but(table_max=18))
     (close,) = in_bucket(stage.name, 5, 1)
