@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 
 import pytest
 
@@ -229,6 +231,57 @@ def test_one_relay_in_ten_that_swallows_what_it_should_pass_on_is_got_around(
     assert all(each.arrived == 1 or (each.failed and not each.arrived) for each in post.sent)
     assert sum(message.failed == "" for message in post.sent) >= 297
     assert counted(world, "swallowed")[0] > 20, "nothing was swallowed: nothing was shown"
+
+
+def test_relay_that_answers_pings_and_swallows_messages_is_the_last_first_hop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who does not acknowledge is demoted, whatever it answers; a minute later it is forgiven."""
+    world = formed(40)
+    post = Post(world)
+    source, target, swallower = next(
+        (one, other, hop)
+        for one, other in strangers(world)
+        for hop in hops_of(world, one, other)[:1]
+        if len(way(world, hop, other)) > 1
+    )
+    usual = swallower.core.relay.pass_on
+    monkeypatch.setattr(swallower.core.relay, "pass_on", partial(_swallow, swallower.core, usual))
+    for _ in range(50):
+        post.send(source, target)
+        world.run(SECOND)
+    assert [message.arrived for message in post.sent] == [1] * 50
+    assert counted(world, "delivery.retry", "hop.demoted") == [1, 1], "one wait, for one message"
+    assert counted(world, "suspect.silent") == [0], "it answers whenever it is asked"
+    world.run(15 * SECOND)
+    post.send(source, target)
+    world.run(10 * SECOND)
+    assert counted(world, "delivery.retry") == [2], "it was forgiven, and tried once more"
+    assert post.sent[-1].arrived == 1
+
+
+@pytest.mark.parametrize("nodes", [12, 40])
+def test_one_swallowing_relay_costs_no_message(nodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody writes to everybody, first to those whom the swallower is the best way to."""
+    world = formed(nodes)
+    post = Post(world)
+    crowd = [[one, other] for one, other in permutations(world.hosts, 2)]
+    behind = Counter(hops_of(world, *each)[0].index for each in crowd)
+    for one, other in crowd:
+        behind[other.index] -= hops_of(world, one, other)[0] is other
+    swallower = world.hosts[behind.most_common(1)[0][0]]
+    usual = swallower.core.relay.pass_on
+    monkeypatch.setattr(swallower.core.relay, "pass_on", partial(_swallow, swallower.core, usual))
+    honest = [each for each in crowd if swallower not in each]
+    honest.sort(key=lambda each: hops_of(world, *each)[0] is not swallower)
+    for one, other in honest:
+        post.send(one, other, signed=True)
+        world.run(SECOND // 50)
+    world.run(40 * SECOND)
+    assert [each.arrived for each in post.sent] == [1] * len(honest)
+    assert all(not each.failed for each in post.sent)
+    assert all(not host.core.delivery.underway for host in world.hosts)
+    assert min(counted(world, "swallowed", "delivery.retry", "hop.demoted")) >= 1
 
 
 def _swallow(
