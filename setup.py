@@ -23,6 +23,7 @@ NAMES = (
     "_seen",
     "_shelf",
     "_frames",
+    "_inbound",
     "_tokens",
     "_xor",
 )

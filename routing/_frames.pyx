@@ -15,13 +15,21 @@ with the bytes that have come, never with the bytes that were announced.
 
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memmove
 
 cimport cython
 
 from routing.errors import CloseCode, RoutingError, UsageError
+
+cdef extern from "Python.h":
+    PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *text, Py_ssize_t size) except NULL
+    int resize_bytes "_PyBytes_Resize" (PyObject **text, Py_ssize_t size) except -1
+
 
 __all__ = [
     "FRAME_HEADER_BYTES",
@@ -93,6 +101,27 @@ cdef int next_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t at,
     return 0
 
 
+cdef bint check_frames(bytes plaintext, Py_ssize_t frame_max, int kind) except -1:
+    """Tell whether a record has a frame of this kind; its frames are as `split_frames` has them."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(plaintext)
+    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(plaintext)
+    cdef Py_ssize_t at = 0
+    cdef Frame frame
+    cdef bint found = False
+    if size == 0:
+        raise FrameError(CloseCode.BAD_FRAME, "record without a frame")
+    while at < size:
+        next_frame(data, size, at, frame_max, &frame)
+        at = frame.start + frame.length
+        if size > GATHER and at != size:
+            raise FrameError(
+                CloseCode.BAD_FRAME,
+                f"record of {size} bytes holds several frames, only {GATHER} may be gathered",
+            )
+        found = found or frame.kind == <uint32_t>kind
+    return found
+
+
 cpdef list split_frames(bytes plaintext, Py_ssize_t frame_max=FRAME):
     """Return the frames of a record's plaintext as (kind, body), in order.
 
@@ -120,6 +149,40 @@ cpdef list split_frames(bytes plaintext, Py_ssize_t frame_max=FRAME):
             PyBytes_FromStringAndSize(<const char *>data + frame.start, frame.length),
         ))
     return frames
+
+
+@cython.final
+cdef class Packed:
+    """Frames one behind the other, as they go into a record: those that no object is made of."""
+
+    def __dealloc__(self):
+        PyMem_Free(self.memory)
+
+    cdef int reserve(self, Py_ssize_t more) except -1:
+        """Make room behind the last frame; doubled, so that a frame is moved once or twice."""
+        cdef Py_ssize_t size = max(<Py_ssize_t>MEMORY_LEAST, self.size)
+        cdef unsigned char *memory
+        while size < self.end + more:
+            size *= 2
+        if size > self.size:
+            memory = <unsigned char *>PyMem_Realloc(self.memory, size)
+            if memory == NULL:
+                raise MemoryError
+            self.memory = memory
+            self.size = size
+        return 0
+
+    cdef Py_ssize_t move(self, unsigned char *place, Py_ssize_t room, Py_ssize_t *count) noexcept:
+        """Move the first frames, as many as fit, out to `place`; return their bytes."""
+        cdef Py_ssize_t start = self.start, step
+        while self.start < self.end:
+            step = HEADER + <Py_ssize_t>load32(self.memory + self.start)
+            if self.start - start + step > room:
+                break
+            self.start += step
+            count[0] += 1
+        memcpy(place, self.memory + start, self.start - start)
+        return self.start - start
 
 
 @cython.final
@@ -177,65 +240,103 @@ cdef class FrameWriter:
             taken.append(plaintext)
         return taken
 
+    cdef int pass_on(self, int kind, const unsigned char *body, Py_ssize_t size, int priority,
+                     int second) except -1:
+        """Queue a copy of a frame, the second byte of its body changed; no object is made of it."""
+        cdef list lane = <list>self._lanes[priority]
+        cdef Packed packed = None
+        cdef unsigned char *at
+        assert 2 <= size <= self._frame_max
+        if self._heads[priority] < len(lane) and type(lane[len(lane) - 1]) is Packed:
+            packed = <Packed>lane[len(lane) - 1]
+        if packed is None or packed.end + HEADER + size > GATHER:
+            packed = Packed.__new__(Packed)
+            packed.reserve(HEADER + size)
+            lane.append(packed)
+        else:
+            packed.reserve(HEADER + size)
+        at = packed.memory + packed.end
+        store32(at, <uint32_t>size)
+        at[LENGTH] = <unsigned char>kind
+        memcpy(at + HEADER, body, size)
+        at[HEADER + 1] = <unsigned char>second
+        packed.end += HEADER + size
+        self.queued += HEADER + size
+        self.count += 1
+        return 0
+
     cdef bytes _gather(self):
         """Return the plaintext of one record; there must be a frame."""
-        cdef list frames = []
-        cdef Py_ssize_t size = 0, step
-        cdef tuple frame
+        cdef Py_ssize_t size = max(min(self.queued, <Py_ssize_t>GATHER), self._first_size())
+        cdef Py_ssize_t used = 0, step
+        cdef Py_ssize_t moved
+        cdef int lane
+        cdef object frame
         cdef bytes body, plaintext
-        cdef unsigned char *at
+        cdef PyObject *fresh = new_bytes(NULL, size)
+        cdef unsigned char *at = <unsigned char *>PyBytes_AS_STRING(<bytes>fresh)
         while self.count:
-            frame = self._peek()
-            step = HEADER + PyBytes_GET_SIZE(<bytes>frame[1])
-            if frames and size + step > GATHER:
-                break
-            size += step
-            frames.append(self._pop())
-        plaintext = PyBytes_FromStringAndSize(NULL, size)
-        at = <unsigned char *>PyBytes_AS_STRING(plaintext)
-        for frame in frames:
-            body = <bytes>frame[1]
-            step = PyBytes_GET_SIZE(body)
-            store32(at, <uint32_t>step)
-            at[LENGTH] = <unsigned char>(<int>frame[0])
-            memcpy(at + HEADER, PyBytes_AS_STRING(body), step)
-            at += HEADER + step
-        self.queued -= size
+            lane = self._lane()
+            frame = (<list>self._lanes[lane])[self._heads[lane]]
+            if type(frame) is Packed:
+                moved = 0
+                step = (<Packed>frame).move(at + used, size - used, &moved)
+                if step == 0:
+                    break
+                self.count -= moved
+                if (<Packed>frame).start < (<Packed>frame).end:
+                    used += step
+                    break
+                self._drop(lane)
+            else:
+                body = <bytes>(<tuple>frame)[1]
+                step = HEADER + PyBytes_GET_SIZE(body)
+                if used + step > size:
+                    break
+                store32(at + used, <uint32_t>(step - HEADER))
+                at[used + LENGTH] = <unsigned char>(<int>(<tuple>frame)[0])
+                memcpy(at + used + HEADER, PyBytes_AS_STRING(body), step - HEADER)
+                self._drop(lane)
+                self.count -= 1
+            used += step
+        self.queued -= used
+        if used < size:
+            # Nobody else has seen it yet, so it may still change its length.
+            resize_bytes(&fresh, used)
+        plaintext = <bytes>fresh
+        Py_DECREF(plaintext)
         return plaintext
 
-    cdef tuple _peek(self):
+    cdef int _lane(self) except -1:
+        """Return the lane of the first frame; there must be one."""
         cdef int lane
-        cdef list frames
         for lane in range(LANES):
-            frames = <list>self._lanes[lane]
-            if self._heads[lane] < len(frames):
-                return <tuple>frames[self._heads[lane]]
+            if self._heads[lane] < len(<list>self._lanes[lane]):
+                return lane
         raise AssertionError("no frame waits")
 
-    cdef tuple _pop(self):
-        """Remove the first frame; a lane is compacted when half of it is gone, so O(1) each."""
-        cdef int lane
-        cdef list frames
-        cdef tuple frame
-        cdef Py_ssize_t head
-        for lane in range(LANES):
-            frames = <list>self._lanes[lane]
-            head = self._heads[lane]
-            if head >= len(frames):
-                continue
-            frame = <tuple>frames[head]
-            frames[head] = None
-            head += 1
-            if head == len(frames):
-                frames.clear()
-                head = 0
-            elif head >= 256 and head * 2 >= len(frames):
-                del frames[:head]
-                head = 0
-            self._heads[lane] = head
-            self.count -= 1
-            return frame
-        raise AssertionError("no frame waits")
+    cdef Py_ssize_t _first_size(self) except -1:
+        """Return the bytes of the first frame, its header included."""
+        cdef int lane = self._lane()
+        cdef object frame = (<list>self._lanes[lane])[self._heads[lane]]
+        if type(frame) is Packed:
+            return HEADER + <Py_ssize_t>load32((<Packed>frame).memory + (<Packed>frame).start)
+        return HEADER + PyBytes_GET_SIZE(<bytes>(<tuple>frame)[1])
+
+    cdef int _drop(self, int lane) except -1:
+        """Forget the first of a lane; it is compacted when half of it is gone, so O(1) each."""
+        cdef list frames = <list>self._lanes[lane]
+        cdef Py_ssize_t head = self._heads[lane]
+        frames[head] = None
+        head += 1
+        if head == len(frames):
+            frames.clear()
+            head = 0
+        elif head >= 256 and head * 2 >= len(frames):
+            del frames[:head]
+            head = 0
+        self._heads[lane] = head
+        return 0
 
 
 @cython.final
