@@ -8,6 +8,7 @@ __all__ = ["ROUTED", "Inbound", "Way", "repeat_digest"]
 ROUTED: Final[int]
 
 def repeat_digest(secret: bytes, text: bytes) -> bytes: ...
+
 @final
 class Way:
     writer: FrameWriter

@@ -49,6 +49,7 @@ from routing.inputs import (
     DialFailed,
     Dialled,
     FrameReceived,
+    Heard,
     Input,
     ListenerLost,
     Listening,
@@ -71,6 +72,7 @@ from routing.names import client_name
 from routing.naming import Naming
 from routing.owing import Owing
 from routing.parts import Parts
+from routing.passing import Passing
 from routing.peers import Peers
 from routing.probing import Probing
 from routing.proxying import Proxying
@@ -177,6 +179,7 @@ class Core:
         self.ballots = Ballots(self)
         self.agreement = Agreement(self)
         self.frames = Frames(self)
+        self.passing = Passing(self)
 
     # -- the contract
 
@@ -346,6 +349,8 @@ class Core:
         match fact:
             case FrameReceived():
                 self.frames.on_frame(fact)
+            case Heard():
+                self.passing.on_heard(fact)
             case Accepted():
                 self.connecting.on_accepted(fact)
             case Dialled():

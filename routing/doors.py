@@ -151,6 +151,7 @@ class Door(Sending):
             on_failed=self._outbox.failed,
             on_progress=self._outbox.progressed,
             on_certificate=keeping.keep_certificate,
+            passing=None if self._client else self._core.passing,
         )
         self._host.hand_batches_to(self._inbox.put_many, self._outbox.relieved)
         await self._host.start()

@@ -23,6 +23,7 @@ __all__ = [
     "DialFailed",
     "Dialled",
     "FrameReceived",
+    "Heard",
     "Input",
     "ListenerLost",
     "Listening",
@@ -101,6 +102,16 @@ class FrameReceived:
     token: Token
     kind: FrameKind
     body: bytes
+
+
+@record
+class Heard:
+    """Frames came in on a connection that the host is about to pass on without the core.
+
+    See `Passing`: only what the core would pass on in the same way.
+    """
+
+    token: Token
 
 
 @record
@@ -206,6 +217,7 @@ Input = (
     | Dialled
     | DialFailed
     | FrameReceived
+    | Heard
     | Lost
     | DescriptorsRanShort
     | ListenerLost

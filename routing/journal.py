@@ -25,9 +25,9 @@ class Journal:
         self.counters: dict[str, int] = {}
         self._notes: dict[bytes, deque[tuple[int, str]]] = {}
 
-    def count(self, what: str, number: int = 1) -> None:
+    def count(self, what: str, times: int = 1) -> None:
         """Add to a counter; the names are literals of this package, so they are bounded."""
-        self.counters[what] = self.counters.get(what, 0) + number
+        self.counters[what] = self.counters.get(what, 0) + times
 
     def note(self, subject: bytes, now: int, text: str) -> None:
         """Remember a decision about a name or key."""

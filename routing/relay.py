@@ -7,9 +7,9 @@ answered Unroutable, never dropped in silence.
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from routing._inbound import repeat_digest
 from routing.actions import BULK
 from routing.authority import SINGLE_KINDS, claim_fault
 from routing.bodies import Unroutable
@@ -250,12 +250,8 @@ class Relay:
 
     def _is_new(self, link: Link, envelope: Envelope) -> bool:
         core = self.core
-        digest = blake2b(
-            envelope.signature + envelope.signed,
-            digest_size=16,
-            key=core.filter_secret,
-            salt=bytes((envelope.route,)),
-        ).digest()
+        # All but the hops, which is what comes behind them in its canonical form.
+        digest = repeat_digest(core.filter_secret, encode(envelope)[2:])
         return self.seen.insert(digest, link.token, core.now)
 
     def _for_hanger(self, link: Link, signed: Signed, envelope: Envelope) -> None:

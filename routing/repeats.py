@@ -61,6 +61,24 @@ class Window:
         self.held[lane] = self.held.get(lane, 0) + 1
         return True
 
+    def room(self, lane: int, capacity: int) -> int:
+        """Return how many hashes of a connection go in with `insert_at`'s filter alone.
+
+        Until so many have, neither is the block full nor does the connection hold `capacity`.
+        """
+        if not self.blocks:
+            return 0
+        left = self._block_size - self.blocks[-1].count
+        return max(0, min(left, capacity - self.held.get(lane, 0)))
+
+    def took(self, lane: int, count: int) -> None:
+        """Enter in the account what went into the filter itself; no more than `room` said."""
+        block = self.blocks[-1]
+        self.entered += count
+        block.count += count
+        block.lanes[lane] = block.lanes.get(lane, 0) + count
+        self.held[lane] = self.held.get(lane, 0) + count
+
     def retire(self) -> None:
         """Take what has left out of the account of who brought it."""
         left = self.entered - len(self.filter)
@@ -113,6 +131,24 @@ class Repeats:
             new = not self.common.filter.contains(digest, now)
             return new and self.lane(lane).insert(digest, lane, now)
         return self.common.insert(digest, lane, now)
+
+    def grant(self, lane: int, now: int) -> tuple[Window, tuple[MessageFilter, ...], int]:
+        """Return where, and how often, `insert` of this connection comes down to one filter.
+
+        That is: the hash is new if it is in none of the other filters and was not in the window's
+        own. The window is to be told of what it `took` before anything else happens here.
+        """
+        others = tuple(own.filter for own in self.lanes.values())
+        left = self._lane_capacity - self.common.held.get(lane, 0)
+        if left > 0:
+            return self.common, others, self.common.room(lane, self._lane_capacity)
+        own = self.lanes.get(lane)
+        # Whoever asks a filter for a hash tells it the time; what has expired then makes room.
+        self.common.filter.contains(bytes(16), now)
+        if own is None or not self._is_full(lane, again=True):
+            return self.common, (), 0
+        beside = (each.filter for each in self.lanes.values() if each is not own)
+        return own, (self.common.filter, *beside), own.room(lane, 1 << 62)
 
     def _is_full(self, lane: int, *, again: bool = False) -> bool:
         if again:

@@ -47,6 +47,7 @@ class RoutingTable:
         "_own",
         "_own_number",
         "_rank",
+        "changes",
     )
 
     def __init__(self, own: bytes) -> None:
@@ -56,6 +57,8 @@ class RoutingTable:
         self._by_name: dict[bytes, _Entry] = {}
         self._by_key: dict[bytes, bytes] = {}
         self._by_token: dict[int, bytes] = {}
+        self.changes = 0
+        """How often a peer has come or gone."""
         self._bucket_sizes = [0] * NAME_BITS
         # What the index calls the token of a name is its rank here. Ranks rise with every entry:
         # the higher, the younger. Ours is the lowest.
@@ -88,6 +91,7 @@ class RoutingTable:
         self._by_name[name] = _Entry(key, token)
         self._by_key[key] = name
         self._by_token[token] = name
+        self.changes += 1
         self._bucket_sizes[NAME_BITS - away.bit_length()] += 1
 
     def remove(self, name: bytes) -> int | None:
@@ -97,6 +101,7 @@ class RoutingTable:
             return None
         away = _number(name) ^ self._own_number
         self._index.remove(name)
+        self.changes += 1
         del self._by_key[entry.key]
         del self._by_token[entry.token]
         self._bucket_sizes[NAME_BITS - away.bit_length()] -= 1

@@ -93,6 +93,7 @@ FLOORS: dict[str, int] = {
     "moving": 3,
     "naming": 3,
     "parts": 3,
+    "passing": 3,
     "peers": 3,
     "probing": 3,
     "registrar": 3,

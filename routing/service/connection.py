@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Protocol, cast
 
 from routing._frames import RECORD_OVERHEAD_MAX, FrameError, FrameWriter, RecordReader, split_frames
+from routing._inbound import Way
 from routing.channel import Channel, ChannelError, Handshake
 from routing.endpoints import from_socket
 from routing.errors import CloseCode, DialFailure
@@ -44,6 +45,9 @@ class Owner(Protocol):
 
     limits: Limits
     ledger: Ledger
+
+    def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
+        """Go through a record of a trusted line if some of it is for others; False if not."""
 
     def now(self) -> Nanos:
         """Return the time."""
@@ -81,6 +85,7 @@ class Line(asyncio.BufferedProtocol):
         "_paused",
         "_reader",
         "_transport",
+        "_way",
         "_writer",
         "binding",
         "channel",
@@ -118,6 +123,7 @@ class Line(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reader = RecordReader(owner.limits.frame_bytes_before_hello + RECORD_OVERHEAD_MAX)
         self._writer = FrameWriter()
+        self._way: Way | None = None
         self._paused = False
         self._charged = 0
         self.channel: Channel | None = None
@@ -163,6 +169,18 @@ class Line(asyncio.BufferedProtocol):
         self.trusted = True
         self._reader.limit(self._owner.limits.frame_bytes_max + RECORD_OVERHEAD_MAX)
 
+    def way_in(self) -> Way:
+        """Return what the corridor of the host puts frames on this line by."""
+        if self._way is None:
+            self._way = Way(self, self._writer)
+        self._gate()
+        return self._way
+
+    def _gate(self) -> None:
+        """The corridor adds nothing while the kernel takes nothing, nor when we say goodbye."""
+        if self._way is not None:
+            self._way.blocked = self._paused or self.stage is not Stage.OPEN
+
     def send(self, kind: int, body: bytes, priority: int) -> None:
         """Queue a frame on an OPEN line; `flush` writes it."""
         before = self._writer.queued
@@ -184,7 +202,7 @@ class Line(asyncio.BufferedProtocol):
             # from within this call if the kernel does not take all of it.
             transport.write(written)
         self.sent_at = self._owner.now()
-        self._settle_charge()
+        self.settle_charge()
         if self.stage is Stage.CLOSING and not len(self._writer):
             self._finish_writing()
 
@@ -202,6 +220,7 @@ class Line(asyncio.BufferedProtocol):
         short = text.encode()[:CLOSE_TEXT_BYTES_MAX].decode(errors="ignore")
         self.send(FrameKind.CLOSE, encode(Close(code, short)), 3)
         self.stage = Stage.CLOSING
+        self._gate()
         self._owner.on_closing(self)
         self.flush()
 
@@ -210,6 +229,7 @@ class Line(asyncio.BufferedProtocol):
         if self.stage is Stage.GONE:
             return
         self.stage = max(self.stage, Stage.CLOSING)
+        self._gate()
         self._handshake = None
         if self._transport is not None:
             self._transport.abort()
@@ -273,6 +293,8 @@ class Line(asyncio.BufferedProtocol):
         text = "connection lost" if exc is None else str(exc) or type(exc).__name__
         self._lose(CloseCode.IO_ERROR, text)
         self.stage = Stage.GONE
+        self._gate()
+        self._way = None
         self._let_go()
         self._charge(-self._charged)
         self._transport = None
@@ -283,11 +305,13 @@ class Line(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The kernel takes no more."""
         self._paused = True
+        self._gate()
         self._owner.on_paused(self, True)
 
     def resume_writing(self) -> None:
         """The kernel has taken all that the transport held."""
         self._paused = False
+        self._gate()
         self._owner.on_paused(self, False)
         self.flush()
 
@@ -325,8 +349,11 @@ class Line(asyncio.BufferedProtocol):
                 frame_max = (
                     limits.frame_bytes_max if self.trusted else limits.frame_bytes_before_hello
                 )
-                for kind, body in split_frames(channel.open(sealed), frame_max):
-                    self._on_frame(kind, body)
+                plaintext = channel.open(sealed)
+                if self.trusted and owner.passes_on(self, plaintext, frame_max):
+                    continue
+                for kind, body in split_frames(plaintext, frame_max):
+                    self.take_frame(kind, body)
                     if not self._is_open():
                         break
         except FrameError as error:
@@ -338,7 +365,8 @@ class Line(asyncio.BufferedProtocol):
         """Asked anew after everything that the owner was told, which may have closed us."""
         return self.stage is Stage.OPEN
 
-    def _on_frame(self, kind: int, body: bytes) -> None:
+    def take_frame(self, kind: int, body: bytes) -> None:
+        """Take in one frame, which has just come on an OPEN line."""
         if kind == FrameKind.HEARTBEAT:
             if body:
                 self.fault(CloseCode.BAD_FRAME, "heartbeat with a body")
@@ -364,6 +392,7 @@ class Line(asyncio.BufferedProtocol):
             self._fail(DialFailure.CLOSED)
         elif self.stage is Stage.OPEN:
             self.stage = Stage.CLOSING
+            self._gate()
             self._drop_queue()
             self._owner.on_closing(self)
             self._hang_up()
@@ -399,7 +428,7 @@ class Line(asyncio.BufferedProtocol):
 
     def _drop_queue(self) -> None:
         self._writer = FrameWriter()
-        self._settle_charge()
+        self.settle_charge()
 
     def _write(self, plain: bytes) -> None:
         if plain and self._transport is not None:
@@ -421,7 +450,8 @@ class Line(asyncio.BufferedProtocol):
         self._charged += size
         self._ledger.charge(size)
 
-    def _settle_charge(self) -> None:
+    def settle_charge(self) -> None:
+        """Have the ledger know what really waits."""
         self._charge(self.queued - self._charged)
 
 

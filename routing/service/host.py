@@ -12,7 +12,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from routing import actions as do
 from routing._tokens import TokenTable
@@ -34,10 +34,13 @@ from routing.inputs import (
 )
 from routing.limits import Limits, Nanos
 from routing.messages import FrameKind
+from routing.passing import Passing
 from routing.service.connection import Line, Stage
+from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
 from routing.service.door import Door
 from routing.service.ledger import Ledger, ledger_of
+from routing.service.machine import Machine
 from routing.service.pulse import Pulse
 from routing.service.wakeup import Clock, WakeUp
 from routing.state import Connection, Direction, Token
@@ -45,22 +48,6 @@ from routing.state import Connection, Direction, Token
 __all__ = ["Host", "HostConfig", "Machine"]
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
-
-
-class Machine(Protocol):
-    """The contract of the core, as far as a host needs it."""
-
-    def handle(self, fact: Input, now: Nanos) -> None:
-        """Take in one fact."""
-
-    def on_deadline(self, now: Nanos) -> None:
-        """Run everything due."""
-
-    def take_actions(self) -> list[do.Action]:
-        """Hand over what is to be done."""
-
-    def next_deadline(self) -> Nanos | None:
-        """Return when `on_deadline` is wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +76,7 @@ class Host:
         on_failed: Takes (reference, reason) of one that was not.
         on_progress: Takes how far a large message of ours has got.
         on_certificate: Takes the encoded certificate to be kept with the identity.
+        passing: What of the core's may go from peer to peer without it; nothing by default.
         ticks: Monotonic clock in nanoseconds; tests give their own.
         ledger: The account to charge; by default the one of the running loop.
 
@@ -106,6 +94,7 @@ class Host:
         on_failed: Callable[[int, str], None],
         on_progress: Callable[[do.Progress], None] | None = None,
         on_certificate: Callable[[bytes], None] | None = None,
+        passing: Passing | None = None,
         ticks: Callable[[], int] | None = None,
         ledger: Ledger | None = None,
     ) -> None:
@@ -128,9 +117,10 @@ class Host:
         self._dialler = Dialler(
             loop, self.ledger, self.wakeup, make=self._make_outbound, failed=self._on_dial_failed
         )
+        self._corridor = None if passing is None else Corridor(self, passing)
         self._lines: dict[int, Line] = {}
         self._facts: deque[Input] = deque()
-        self._acting = False
+        self.acting = False
         self._dirty: list[Line] = []
         self._serial = 0
         self._static = os.urandom(32)
@@ -194,14 +184,14 @@ class Host:
     def submit(self, fact: Input) -> None:
         """Hand a fact to the core, now or right after the one in hand."""
         self._facts.append(fact)
-        if self._acting:
+        if self.acting:
             return
-        self._acting = True
+        self.acting = True
         try:
             while self._facts:
                 self._step(self._facts.popleft())
         finally:
-            self._acting = False
+            self.acting = False
         self.wakeup.refresh()
 
     def pause_reading(self) -> None:
@@ -275,14 +265,14 @@ class Host:
         due = self.core.next_deadline()
         if due is None or due > now:
             return
-        self._acting = True
+        self.acting = True
         try:
             self.core.on_deadline(now)
             self._act()
             while self._facts:
                 self._step(self._facts.popleft())
         finally:
-            self._acting = False
+            self.acting = False
 
     def _act(self) -> None:
         execute = self._execute
@@ -315,6 +305,10 @@ class Host:
                 line.fault(CloseCode.SLOW_READER, "more is queued than one peer may have")
                 return
         line.send(action.kind, action.body, action.priority)
+        self.flush_later(line)
+
+    def flush_later(self, line: Line) -> None:
+        """Write what a line has queued, together with the rest of this tick."""
         if not line.dirty:
             line.dirty = True
             if not self._dirty:
@@ -438,6 +432,10 @@ class Host:
         else:
             self.counters[f"accept.{reason.name.lower()}"] += 1
             self._door.leave(line)
+
+    def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
+        """Go through a record if some of it is for others."""
+        return self._corridor is not None and self._corridor.takes(line, plaintext, frame_max)
 
     def on_frame(self, line: Line, kind: int, body: bytes) -> None:
         """A frame has come."""

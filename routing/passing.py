@@ -1,0 +1,119 @@
+"""What a host may pass on from peer to peer without asking the core, and what it must know for it.
+
+The core stays the authority: a host decides only of messages for others, by the table and by the
+relay's own memory of repeats, and only as the relay would. This says how things stand, and takes
+into account what has been passed on. It sends nothing and decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from routing.repeats import Window
+from routing.state import LinkRole, Token
+
+if TYPE_CHECKING:
+    from routing._filter import MessageFilter
+    from routing.core import Core
+    from routing.inputs import Heard
+    from routing.table import RoutingTable
+
+__all__ = ["Entry", "Grant", "Passing", "View"]
+
+
+class Entry(NamedTuple):
+    """A peer that messages go on to."""
+
+    name: bytes
+    token: Token
+    """0 if messages to it are the core's business alone."""
+    heard: int
+    """Since when nothing was heard of it, nanoseconds."""
+    doubted: bool
+    """It may be dead, and others are tried before it."""
+
+
+class View(NamedTuple):
+    """How things stand; good for as long as `Passing.is_as` says so."""
+
+    table: RoutingTable
+    changes: int
+    doubted: list[bytes]
+    own: bytes
+    entries: list[Entry]
+
+
+class Grant(NamedTuple):
+    """What of one connection may be passed on: what shows repeats of them."""
+
+    window: Window
+    """Its filter takes the digest of each that is new."""
+    others: tuple[MessageFilter, ...]
+    """A digest in one of these is no news."""
+    most: int
+
+
+class Passing:
+    """What is passed on for others beside the core."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.secret = core.filter_secret
+        """Keys the digests of what is passed on."""
+        self.key = core.key
+        """Messages for a client of this key are for us."""
+
+    def view(self) -> View:
+        """Return how things stand; the own name is our client name while we have no other."""
+        core, table = self.core, self.core.table
+        doubted = list(core.suspects.names)
+        entries = []
+        for name in table.names():
+            link = core.link_to(name)
+            usual = link.role is LinkRole.CONSOLIDATED and link.allowance is None
+            token = link.token if usual else Token(0)
+            entries.append(Entry(name, token, self.heard(link.token), name in doubted))
+        return View(table, table.changes, doubted, table.own, entries)
+
+    def is_as(self, view: View) -> bool:
+        """Tell whether things stand as they did."""
+        core = self.core
+        return (
+            core.table is view.table
+            and core.table.changes == view.changes
+            and core.suspects.names == view.doubted
+        )
+
+    def heard(self, token: int) -> int:
+        """Return since when nothing was heard on a connection, nanoseconds; 0 if it is closed."""
+        link = self.core.links.get(token)
+        return 0 if link is None else max(link.heard, link.since)
+
+    def on_heard(self, fact: Heard) -> None:
+        """Whoever sends something to be passed on lives."""
+        link = self.core.links.get(fact.token)
+        if link is None:
+            self.core.count("frame.dead_token")
+            return
+        self.core.suspects.on_heard(link)
+
+    def grant(self, token: int) -> Grant:
+        """Return what may be passed on of what comes over a connection, until anything else."""
+        return Grant(*self.core.relay.seen.grant(token, self.core.now))
+
+    def took(self, token: int, grant: Grant, *, entered: int, passed: int, repeats: int) -> None:
+        """Take into account what was done with a grant.
+
+        Args:
+            token: The connection it came over.
+            grant: The last one given.
+            entered: How many digests are in its window that were not.
+            passed: How many messages went on.
+            repeats: How many were dropped, having been passed on before.
+        """
+        if entered:
+            grant.window.took(token, entered)
+        if passed:
+            self.core.journal.count("routed.forwarded", passed)
+        if repeats:
+            self.core.journal.count("routed.duplicate", repeats)

@@ -1,0 +1,159 @@
+"""What passes through a host from peer to peer: the compiled corridor between its lines.
+
+It tells the corridor how things stand in the core, hands up to the core whatever the corridor does
+not decide, in order, and has what was passed on counted, charged and written. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from routing._frames import GATHER_BYTES_MAX, FrameWriter
+from routing._inbound import Inbound, Way
+from routing.inputs import Heard, Input
+from routing.limits import HOPS_MAX, ROUTES_MAX, Limits, Nanos
+from routing.messages import MessageKind
+from routing.service.connection import Line, Stage
+from routing.state import Token
+
+if TYPE_CHECKING:
+    from routing._tokens import TokenTable
+    from routing.passing import Grant, Passing, View
+
+__all__ = ["Corridor"]
+
+
+class Building(Protocol):
+    """What a corridor needs of the host."""
+
+    limits: Limits
+    tokens: TokenTable
+    acting: bool
+    """A fact is being handed over this moment."""
+
+    def now(self) -> Nanos:
+        """Return the time."""
+
+    def submit(self, fact: Input) -> None:
+        """Hand a fact to the core."""
+
+    def flush_later(self, line: Line) -> None:
+        """Write what a line has queued, together with the rest of this tick."""
+
+
+class Corridor:
+    """The corridor of one host."""
+
+    def __init__(self, house: Building, passing: Passing) -> None:
+        self._house = house
+        self._passing = passing
+        self._inbound = Inbound(
+            passing.secret,
+            hops_max=HOPS_MAX,
+            routes_max=ROUTES_MAX,
+            kind_max=max(MessageKind),
+            kind_bulk=MessageKind.PART,
+            quiet_ns=house.limits.quiet_ns,
+            room=house.limits.write_bytes_max // 2,
+        )
+        self._view: View | None = None
+        self._ways: dict[int, Way] = {}
+        """Token of every peer that things are passed on from and to -> its way."""
+
+    def takes(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
+        """Go through a record if there is something in it to be passed on; False if not.
+
+        Raises:
+            FrameError: the record is not made of frames; none has been looked at.
+        """
+        if self._house.acting:
+            return False
+        self._look()
+        inbound = self._inbound
+        if line.token not in self._ways or not inbound.open(plaintext, frame_max):
+            inbound.shut()
+            return False
+        try:
+            self._go_through(line)
+        finally:
+            inbound.shut()
+            self._settle()
+        return True
+
+    def _go_through(self, line: Line) -> None:
+        house, passing, inbound = self._house, self._passing, self._inbound
+        token, told = line.token, False
+        self._grant(token)
+        while True:
+            for kind, body in inbound.up(house.now()):
+                line.take_frame(kind, body)
+                if line.stage is not Stage.OPEN:
+                    return
+            quiet = inbound.quiet
+            if quiet is not None:
+                # It may have been heard meanwhile, of which only the core knows.
+                other = quiet.line
+                assert isinstance(other, Line)
+                inbound.forgive(passing.heard(other.token))
+            if inbound.done:
+                return
+            if not told:
+                # As with any frame: what is due is done first, and its sender lives.
+                house.submit(Heard(token))
+                if line.stage is not Stage.OPEN:
+                    return
+                told = True
+                self._look()
+                if token in self._ways:
+                    self._ways[token].heard = passing.heard(token)
+            self._look()
+            grant = self._grant(token)
+            passed, repeats = inbound.forwarded, inbound.duplicates
+            entered = inbound.pass_on(house.now())
+            passing.took(
+                token,
+                grant,
+                entered=entered,
+                passed=inbound.forwarded - passed,
+                repeats=inbound.duplicates - repeats,
+            )
+
+    def _grant(self, token: Token) -> Grant:
+        grant = self._passing.grant(token)
+        count = grant.most if token in self._ways else 0
+        self._inbound.grant(grant.window.filter, grant.others, count)
+        return grant
+
+    def _look(self) -> None:
+        """Tell the corridor how things stand, if they stand otherwise than they did."""
+        if self._view is not None and self._passing.is_as(self._view):
+            return
+        view = self._view = self._passing.view()
+        self._ways = {}
+        entries: dict[bytes, Way] = {}
+        for entry in view.entries:
+            line: Line | None = self._house.tokens.get(entry.token)
+            if line is None or line.stage is not Stage.OPEN:
+                # An entry all the same: what would go there is not for others.
+                way = Way(None, FrameWriter())
+                way.blocked = True
+            else:
+                way = line.way_in()
+                way.doubted, way.heard = entry.doubted, entry.heard
+                self._ways[entry.token] = way
+            entries[entry.name] = way
+        self._inbound.retable(view.own, self._passing.key, entries)
+
+    def _settle(self) -> None:
+        """Charge and write what was put on lines; what fills a record is written at once."""
+        for way in self._inbound.touched():
+            line = way.line
+            assert isinstance(line, Line)
+            Inbound.settle(way)
+            if line.stage is Stage.GONE:
+                continue
+            line.settle_charge()
+            if line.backlog >= GATHER_BYTES_MAX:
+                line.flush()
+            else:
+                self._house.flush_later(line)
