@@ -16,6 +16,7 @@ cdef struct Head:
     uint8_t kind
     const uint8_t* target
     const uint8_t* key  # of a client's address, else NULL
+    const uint8_t* via  # the name behind the hop of a newcomer's address, else NULL
     const uint8_t* leave_out  # a name, else NULL
 
 

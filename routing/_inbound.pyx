@@ -197,6 +197,7 @@ cdef inline Py_ssize_t skip_address(
         # A client is looked for at its proxy, a newcomer at its neighbour.
         head.target = first
         head.key = data + at - NAME if tag == CLIENT else NULL
+        head.via = data + at - NAME if tag == VIA else NULL
     return at
 
 
@@ -468,6 +469,8 @@ cdef class Inbound:
         if memcmp(head.target, self._own, NAME) == 0:
             return None
         if head.key != NULL and memcmp(head.key, self._key, NAME) == 0:
+            return None
+        if head.via != NULL and memcmp(head.via, self._own, NAME) == 0:
             return None
         if head.leave_out != NULL:
             excluded = self._index.token_c(head.leave_out)

@@ -147,8 +147,10 @@ class Inbound:
         match signed.destination:
             case NodeAddress(name) | GroupAddress(name):
                 target = name
-            case ViaAddress(first_hop, _):
+            case ViaAddress(first_hop, name):
                 target = first_hop
+                if name == self.table.own:
+                    return None
             case ClientAddress(proxy, key):
                 target = proxy
                 if key == self.key:
