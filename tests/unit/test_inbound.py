@@ -136,7 +136,19 @@ def test_message_for_others_goes_on_with_one_hop_more(destination: Address) -> N
         envelope(NodeAddress(ONE), route=ROUTES_MAX),
         structs.replace(envelope(NodeAddress(ONE)), signed=b"rubbish"),
     ],
-    ids=["us", "via", "through", "ours", "key", "nobody", "group", "hops", "more", "route", "rubbish"],
+    ids=[
+        "us",
+        "via",
+        "through",
+        "ours",
+        "key",
+        "nobody",
+        "group",
+        "hops",
+        "more",
+        "route",
+        "rubbish",
+    ],
 )
 def test_message_about_which_there_is_more_to_say_is_handed_up(message: Envelope) -> None:
     passage = Passage()
