@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from routing.limits import Nanos
 from routing.repeats import Window
 from routing.state import LinkRole, Token
 
@@ -51,6 +52,9 @@ class Grant(NamedTuple):
     others: tuple[MessageFilter, ...]
     """A digest in one of these is no news."""
     most: int
+    gone: int
+    """See `Window.gone_by`."""
+    now: int
 
 
 class Passing:
@@ -89,6 +93,21 @@ class Passing:
         link = self.core.links.get(token)
         return 0 if link is None else max(link.heard, link.since)
 
+    def hear(self, token: int, now: Nanos) -> bool:
+        """Take in that something has come, where it changes nothing else; else False, and nothing.
+
+        What `Heard` would do as long as nothing is due and the sender not suspected.
+        """
+        core = self.core
+        due, link = core.next_deadline(), core.links.get(token)
+        if core.stopped or link is None or link.name in core.suspects.names:
+            return False
+        if due is not None and due <= now:
+            return False
+        core.now = max(core.now, now)
+        link.heard = core.now
+        return True
+
     def on_heard(self, fact: Heard) -> None:
         """Whoever sends something to be passed on lives."""
         link = self.core.links.get(fact.token)
@@ -99,7 +118,9 @@ class Passing:
 
     def grant(self, token: int) -> Grant:
         """Return what may be passed on of what comes over a connection, until anything else."""
-        return Grant(*self.core.relay.seen.grant(token, self.core.now))
+        now = self.core.now
+        window, others, most = self.core.relay.seen.grant(token, now)
+        return Grant(window, others, most, window.gone_by(now), now)
 
     def took(self, token: int, grant: Grant, *, entered: int, passed: int, repeats: int) -> None:
         """Take into account what was done with a grant.
@@ -112,7 +133,7 @@ class Passing:
             repeats: How many were dropped, having been passed on before.
         """
         if entered:
-            grant.window.took(token, entered)
+            grant.window.took(token, entered, gone=grant.gone, now=grant.now)
         if passed:
             self.core.journal.count("routed.forwarded", passed)
         if repeats:

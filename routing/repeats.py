@@ -62,26 +62,42 @@ class Window:
         return True
 
     def room(self, lane: int, capacity: int) -> int:
-        """Return how many hashes of a connection go in with `insert_at`'s filter alone.
+        """Return how many hashes of a connection go in with the filter alone.
 
-        Until so many have, neither is the block full nor does the connection hold `capacity`.
+        Until so many have, neither is a block full nor does the connection hold `capacity`.
         """
-        if not self.blocks:
-            return 0
-        left = self._block_size - self.blocks[-1].count
+        left = self._block_size
+        if self.blocks and self.blocks[-1].count < left:
+            left -= self.blocks[-1].count
         return max(0, min(left, capacity - self.held.get(lane, 0)))
 
-    def took(self, lane: int, count: int) -> None:
-        """Enter in the account what went into the filter itself; no more than `room` said."""
-        block = self.blocks[-1]
+    def gone_by(self, now: int) -> int:
+        """Return how many will have left, of all that came, once one more has come now."""
+        self.filter.contains(bytes(16), now)
+        return self.entered - min(len(self.filter) + 1, int(self.filter.capacity))
+
+    def took(self, lane: int, count: int, *, gone: int, now: int) -> None:
+        """Enter in the account what went into the filter itself; no more than `room` said.
+
+        Args:
+            lane: The connection they came over.
+            count: How many, at least 1.
+            gone: What `gone_by` said before they came.
+            now: When they came.
+        """
+        block = self.blocks[-1] if self.blocks else None
+        if block is None or block.count >= self._block_size:
+            self.retire(gone)
+            block = Block(self.entered, now)
+            self.blocks.append(block)
         self.entered += count
         block.count += count
         block.lanes[lane] = block.lanes.get(lane, 0) + count
         self.held[lane] = self.held.get(lane, 0) + count
 
-    def retire(self) -> None:
-        """Take what has left out of the account of who brought it."""
-        left = self.entered - len(self.filter)
+    def retire(self, gone: int | None = None) -> None:
+        """Take what has left out of the account of who brought it: the first `gone` that came."""
+        left = self.entered - len(self.filter) if gone is None else gone
         while self.blocks and self.blocks[0].first + self.blocks[0].count <= left:
             for lane, count in self.blocks.popleft().lanes.items():
                 self.held[lane] -= count
@@ -138,16 +154,15 @@ class Repeats:
         That is: the hash is new if it is in none of the other filters and was not in the window's
         own. The window is to be told of what it `took` before anything else happens here.
         """
-        others = tuple(own.filter for own in self.lanes.values())
-        left = self._lane_capacity - self.common.held.get(lane, 0)
-        if left > 0:
-            return self.common, others, self.common.room(lane, self._lane_capacity)
+        most = self.common.room(lane, self._lane_capacity)
+        if most:
+            return self.common, tuple([own.filter for own in self.lanes.values()]), most
         own = self.lanes.get(lane)
         # Whoever asks a filter for a hash tells it the time; what has expired then makes room.
         self.common.filter.contains(bytes(16), now)
         if own is None or not self._is_full(lane, again=True):
             return self.common, (), 0
-        beside = (each.filter for each in self.lanes.values() if each is not own)
+        beside = [each.filter for each in self.lanes.values() if each is not own]
         return own, (self.common.filter, *beside), own.room(lane, 1 << 62)
 
     def _is_full(self, lane: int, *, again: bool = False) -> bool:

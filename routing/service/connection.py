@@ -341,7 +341,7 @@ class Line(asyncio.BufferedProtocol):
         channel, owner = self.channel, self._owner
         assert channel is not None
         try:
-            while self._is_open():
+            while self.is_open():
                 sealed = self._reader.next_record()
                 if sealed is None:
                     return
@@ -354,14 +354,14 @@ class Line(asyncio.BufferedProtocol):
                     continue
                 for kind, body in split_frames(plaintext, frame_max):
                     self.take_frame(kind, body)
-                    if not self._is_open():
+                    if not self.is_open():
                         break
         except FrameError as error:
             self.fault(error.code, str(error))
             return
         self._reader.take()
 
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
         """Asked anew after everything that the owner was told, which may have closed us."""
         return self.stage is Stage.OPEN
 

@@ -14,11 +14,10 @@ from routing.inputs import Heard, Input
 from routing.limits import HOPS_MAX, ROUTES_MAX, Limits, Nanos
 from routing.messages import MessageKind
 from routing.service.connection import Line, Stage
-from routing.state import Token
 
 if TYPE_CHECKING:
     from routing._tokens import TokenTable
-    from routing.passing import Grant, Passing, View
+    from routing.passing import Passing, View
 
 __all__ = ["Corridor"]
 
@@ -81,48 +80,50 @@ class Corridor:
         return True
 
     def _go_through(self, line: Line) -> None:
-        house, passing, inbound = self._house, self._passing, self._inbound
-        token, told = line.token, False
-        self._grant(token)
-        while True:
-            for kind, body in inbound.up(house.now()):
+        passing, inbound = self._passing, self._inbound
+        token = line.token
+        self._hear(line)
+        while line.is_open():
+            self._look()
+            now = self._house.now()
+            if token in self._ways:
+                grant = passing.grant(token)
+                inbound.grant(grant.window.filter, grant.others, grant.most)
+                passed, repeats = inbound.forwarded, inbound.duplicates
+                entered = inbound.pass_on(now)
+                passing.took(
+                    token,
+                    grant,
+                    entered=entered,
+                    passed=inbound.forwarded - passed,
+                    repeats=inbound.duplicates - repeats,
+                )
+            else:
+                inbound.grant(None, (), 0)
+            for kind, body in inbound.up(now):
                 line.take_frame(kind, body)
-                if line.stage is not Stage.OPEN:
+                if not line.is_open():
                     return
-            quiet = inbound.quiet
-            if quiet is not None:
-                # It may have been heard meanwhile, of which only the core knows.
-                other = quiet.line
-                assert isinstance(other, Line)
-                inbound.forgive(passing.heard(other.token))
+            self._forgive()
             if inbound.done:
                 return
-            if not told:
-                # As with any frame: what is due is done first, and its sender lives.
-                house.submit(Heard(token))
-                if line.stage is not Stage.OPEN:
-                    return
-                told = True
-                self._look()
-                if token in self._ways:
-                    self._ways[token].heard = passing.heard(token)
-            self._look()
-            grant = self._grant(token)
-            passed, repeats = inbound.forwarded, inbound.duplicates
-            entered = inbound.pass_on(house.now())
-            passing.took(
-                token,
-                grant,
-                entered=entered,
-                passed=inbound.forwarded - passed,
-                repeats=inbound.duplicates - repeats,
-            )
 
-    def _grant(self, token: Token) -> Grant:
-        grant = self._passing.grant(token)
-        count = grant.most if token in self._ways else 0
-        self._inbound.grant(grant.window.filter, grant.others, count)
-        return grant
+    def _hear(self, line: Line) -> None:
+        """As with any frame: what is due is done first, and its sender lives."""
+        passing, token = self._passing, line.token
+        if not passing.hear(token, self._house.now()):
+            self._house.submit(Heard(token))
+        way = self._ways.get(token)
+        if way is not None:
+            way.heard = passing.heard(token)
+
+    def _forgive(self) -> None:
+        """A message was held up by a quiet peer: it may have been heard, as the core knows."""
+        quiet = self._inbound.quiet
+        if quiet is not None:
+            other = quiet.line
+            assert isinstance(other, Line)
+            self._inbound.forgive(self._passing.heard(other.token))
 
     def _look(self) -> None:
         """Tell the corridor how things stand, if they stand otherwise than they did."""

@@ -120,12 +120,10 @@ class Host:
         self._corridor = None if passing is None else Corridor(self, passing)
         self._lines: dict[int, Line] = {}
         self._facts: deque[Input] = deque()
-        self.acting = False
         self._dirty: list[Line] = []
-        self._serial = 0
-        self._static = os.urandom(32)
+        self._serial, self._static = 0, os.urandom(32)
         self._signed: tuple[bytes, bytes] = (b"", b"")
-        self._started = self._stopping = False
+        self._started = self._stopping = self.acting = False
         self._reading = True
         self._all_gone: asyncio.Event | None = None
         self._execute: dict[type, Callable[..., None]] = {
