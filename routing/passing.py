@@ -89,9 +89,15 @@ class Passing:
         )
 
     def heard(self, token: int) -> int:
-        """Return since when nothing was heard on a connection, nanoseconds; 0 if it is closed."""
-        link = self.core.links.get(token)
-        return 0 if link is None else max(link.heard, link.since)
+        """Return since when nothing was heard on a connection, nanoseconds; 0 if it is closed.
+
+        Of one that is being asked whether it lives: so that it is quiet again when that is decided.
+        """
+        core, link = self.core, self.core.links.get(token)
+        if link is None:
+            return 0
+        due = core.alarms.at(("suspect", token.to_bytes(8, "big")))
+        return max(link.heard, link.since, 0 if due is None else due - core.limits.quiet_ns)
 
     def hear(self, token: int, now: Nanos) -> bool:
         """Take in that something has come, where it changes nothing else; else False, and nothing.

@@ -98,6 +98,8 @@ class Corridor:
                     passed=inbound.forwarded - passed,
                     repeats=inbound.duplicates - repeats,
                 )
+                if grant.most and not inbound.left:
+                    continue  # all that was granted is used up
             else:
                 inbound.grant(None, (), 0)
             for kind, body in inbound.up(now):
