@@ -1,25 +1,30 @@
 """Replies to clients, kept until they have them: a client that moves asks again from elsewhere.
 
 A request is handed to the application once, so a repeat of it can only be answered from here. Kept
-are replies that fit into one message, for a while and within bounds; without one the requester's
-time runs out. Nothing here compares what was asked, or answers anybody but who asked.
+are replies, large ones too, for a while and within bounds; who asks again for one for which there
+was no room is told so. Nothing here compares what was asked, or answers anybody but who asked.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from routing._filter import TimedFilter
+from routing.bodies import Reply
+from routing.inputs import Submitted
 from routing.links import Arrival
-from routing.messages import Address, ClientAddress, MessageKind
+from routing.messages import Address, ClientAddress, MessageKind, encode
+from routing.parts import REPLY_BYTES
+from routing.requests import token_of
 
 if TYPE_CHECKING:
     from routing.core import Core
-    from routing.inputs import Submitted
 
 __all__ = ["Answers", "Kept"]
+
+LOST: Final = b"the reply is lost: you have moved, and there was no room to keep it; ask anew"
 
 
 class Kept(Struct):
@@ -30,6 +35,8 @@ class Kept(Struct):
     reference: int = 0
     body: bytes = b""
     """The encoded `Reply`; empty while there is none, or none that is kept."""
+    lost: bool = False
+    """There was a reply, and no room to keep it."""
     reply_id: bytes = b""
     """Of the message that brings it."""
 
@@ -52,7 +59,9 @@ class Answers:
         signed, source = arrival.signed, arrival.signed.source
         if signed.kind is MessageKind.REQUEST and isinstance(source, ClientAddress):
             self._expire()
-            self.kept.insert(signed.key + signed.id, Kept(source), now=self.core.now)
+            limits = self.core.limits
+            ttl = limits.handler_ns + limits.replies_kept_ns
+            self.kept.insert(signed.key + signed.id, Kept(source), now=self.core.now, ttl=ttl)
             self._expire()
 
     def on_asked_again(self, arrival: Arrival) -> None:
@@ -64,22 +73,38 @@ class Answers:
         if kept is None or kept.source == source:
             return
         kept.source = source
+        if kept.lost:
+            core.count("answer.lost")
+            lost = encode(Reply(signed.id, token_of(signed.id, signed.body), True, LOST))
+            self._send(kept, lost, core.dice.bytes(16))
         if not kept.body:
             return
         core.count("answer.repeated")
         core.delivery.forget(kept.reply_id)
+        core.parts.forget(kept.reply_id)
         self.of_reply.pop(kept.reply_id, None)
         kept.reply_id = core.dice.bytes(16)
         self.of_reply[kept.reply_id] = signed.key + signed.id
-        if not core.messaging.post(
-            kept.reference,
-            MessageKind.REPLY,
-            source,
-            kept.body,
-            message_id=kept.reply_id,
-            authority=None,
-            once=False,
-        ):
+        self._send(kept, kept.body, kept.reply_id)
+
+    def _send(self, kept: Kept, body: bytes, reply_id: bytes) -> None:
+        """Send an encoded reply to where it was asked for last."""
+        core, reference, to = self.core, kept.reference, kept.source
+        if core.parts.is_large(len(body) - REPLY_BYTES):
+            # Only its ends are taken from the fact: the body is encoded already.
+            fact = Submitted(reference, MessageKind.REPLY, to, b"", bytes(16), False, 0, True)
+            went = core.parts.begin(fact, reply_id, body)
+        else:
+            went = core.messaging.post(
+                reference,
+                MessageKind.REPLY,
+                to,
+                body,
+                message_id=reply_id,
+                authority=None,
+                once=False,
+            )
+        if not went:
             core.count("answer.no_path")
 
     def address(self, fact: Submitted) -> Address:
@@ -91,17 +116,20 @@ class Answers:
         return to if kept is None else kept.source
 
     def on_replied(self, fact: Submitted, reply_id: bytes, body: bytes) -> None:
-        """A reply is leaving; it is kept if there is room for it."""
+        """If a reply is leaving, it is kept where there is room for it."""
         core, to = self.core, fact.destination
-        if not isinstance(to, ClientAddress):
+        if not isinstance(to, ClientAddress) or fact.kind is not MessageKind.REPLY:
             return
         subject = to.key + fact.id
         self._expire()
         kept = self.kept.get(subject, now=core.now)
         if kept is None or kept.body:
             return
+        # It is kept as long from now on, however long it took to come.
+        self.kept.insert(subject, kept, now=core.now)
         if self.bytes + len(body) > core.limits.replies_kept_bytes:
             core.count("answer.not_kept")
+            kept.lost, kept.reference = True, fact.reference
             return
         kept.body, kept.reference, kept.reply_id = body, fact.reference, reply_id
         self.of_reply[reply_id] = subject

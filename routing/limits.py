@@ -223,7 +223,8 @@ class Limits:
     replies_kept_ns: int = 60 * SECOND
     """A reply to a client that has not acknowledged it is kept for when it asks again elsewhere."""
     replies_kept_max: int = 4_096
-    replies_kept_bytes: int = 8_388_608
+    replies_kept_bytes: int = 33_554_432
+    """Of all of them: two of the largest. Who asks again for one that was not kept is told so."""
     # -- feelers
     feeler_interval_ns: int = 60 * SECOND
     feeler_ask_ns: int = 10 * SECOND

@@ -148,6 +148,7 @@ class Messaging:
             )
             return True
         if core.parts.is_large(len(fact.payload)):
+            core.answers.on_replied(fact, message_id, body)
             return core.parts.begin(fact, message_id, body)
         # The channel proves a key, and says nothing of what its holder claims.
         routed = fact.signed or fact.authority is not None
@@ -157,8 +158,7 @@ class Messaging:
             core.receipts.send(link, message_id, fact, body)
             return True
         core.count("message.routed")
-        if fact.kind is MessageKind.REPLY:
-            core.answers.on_replied(fact, message_id, body)
+        core.answers.on_replied(fact, message_id, body)
         return self.post(
             fact.reference,
             fact.kind,

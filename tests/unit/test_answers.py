@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routing.actions import Deliver, Failed
-from routing.bodies import Acknowledged, Unroutable
+from routing.bodies import Acknowledged, Part, Reply, Unroutable
 from routing.core import Core
 from routing.inputs import Submitted
 from routing.limits import SECOND, Limits
@@ -177,3 +177,68 @@ def test_replies_kept_survive_a_snapshot() -> None:
     assert other.digest() == stage.core.digest()
     assert other.answers.bytes == stage.core.answers.bytes > 0
     assert other.answers.of_reply == stage.core.answers.of_reply
+
+
+LARGE = Limits().payload_bytes_max + 1
+
+
+def parts(said: Said, wire: Wire) -> list[Signed]:
+    return [opened(Signed, each.signed) for each in said.envelopes(wire, MessageKind.PART)]
+
+
+def test_large_reply_goes_to_the_new_address_of_a_client_whose_proxy_has_died() -> None:
+    stage, friend = node()
+    ask(friend, OLD)
+    (first,) = parts(answer(stage, payload=bytes(LARGE)), friend)
+    assert first.destination == FROM_OLD
+    (again,) = parts(ask(friend, NEW), friend)
+    assert again.destination == FROM_NEW
+    old, new = opened(Part, first.body), opened(Part, again.body)
+    assert (new.digest, new.size, new.kind) == (old.digest, old.size, REPLY) and new.id != old.id
+    assert len(stage.core.parts.open) == 1, "nothing more goes to the old one"
+    assert stage.wait(2 * SECOND).of(Failed) == []
+
+
+def test_large_reply_that_came_to_nothing_is_kept_for_the_client_that_asks_again() -> None:
+    stage, friend = node()
+    ask(friend, OLD)
+    answer(stage, payload=bytes(LARGE))
+    assert [each.reference for each in stage.wait(50 * SECOND).of(Failed)] == [9]
+    (again,) = parts(ask(friend, NEW), friend)
+    assert again.destination == FROM_NEW and opened(Part, again.body).index == 0
+
+
+def test_large_reply_that_arrived_is_forgotten() -> None:
+    stage, friend = node()
+    ask(friend, OLD)
+    said = answer(stage, payload=bytes(LARGE))
+    here = NodeAddress(stage.name)
+    while sent := parts(said, friend):
+        said = Said()
+        for each in sent:
+            told = Acknowledged(each.id)
+            said += friend.routed(CLIENT.seal(ACKNOWLEDGED, here, told, proxy=OLD.name))
+    assert stage.core.counters["large.through"] == 1
+    assert len(stage.core.answers.kept) == 0 and stage.core.answers.bytes == 0
+
+
+def test_late_reply_is_kept_as_long_as_an_early_one() -> None:
+    stage, friend = node()
+    ask(friend, OLD)
+    stage.wait(59 * SECOND)
+    answer(stage)
+    stage.wait(50 * SECOND)
+    (again,) = replies(ask(friend, NEW), friend)
+    assert again.destination == FROM_NEW
+
+
+def test_who_asks_again_for_a_reply_there_was_no_room_for_is_told_so() -> None:
+    stage, friend = node(Limits().but(replies_kept_bytes=100))
+    ask(friend, OLD)
+    (first,) = replies(answer(stage, payload=bytes(600)), friend)
+    (again,) = replies(ask(friend, NEW), friend)
+    reply = opened(Reply, again.body)
+    assert reply.failed and reply.payload.startswith(b"the reply is lost") and reply.id == ASKED
+    assert reply.token == opened(Reply, first.body).token
+    counters = stage.core.counters
+    assert (counters["answer.not_kept"], counters["answer.lost"]) == (1, 1)
