@@ -182,16 +182,19 @@ class Messaging:
     ) -> bool:
         """Sign a message and send it on its way; tell whether there was one."""
         core = self.core
+        group = destination.name if isinstance(destination, GroupAddress) else b""
+        # Of a group around us we are the first node ourselves: nobody need tell us.
+        ours = bool(group) and core.relay.is_responsible(group)
         envelope = core.relay.seal(
             kind,
             destination,
             body,
             message_id=message_id,
-            flags=0 if once else ACKNOWLEDGE,
+            flags=0 if once or ours else ACKNOWLEDGE,
             authority=authority,
         )
-        if isinstance(destination, GroupAddress) and core.relay.is_responsible(destination.name):
-            core.relay.deliver_own_group(envelope, destination.name)
+        if ours:
+            core.relay.deliver_own_group(envelope, group)
             return True
         if kind is MessageKind.REQUEST:
             core.moving.keep(message_id, envelope)

@@ -229,3 +229,12 @@ def test_own_message_that_waits_for_its_members_when_the_network_is_lost_fails()
     for wire in r.wires:
         failed += wire.lose(CloseCode.IO_ERROR).of(Failed)
     assert failed == [Failed(3, "undeliverable: the network was lost")]
+
+
+def test_node_does_not_acknowledge_its_own_message_to_a_group_around_it() -> None:
+    stage, wires = Stage.among(ONE, TWO)
+    to = GroupAddress(stage.name)
+    said = stage.hear(Submitted(3, MESSAGE, to, b"ours", b"", False, SECOND, False))
+    said += stage.wait(SECOND)
+    assert len(said.of(Deliver)) == 1 and told(said, wires) == []
+    assert stage.core.delivery.underway == {}
