@@ -13,8 +13,9 @@ from routing.inputs import Submitted
 from routing.limits import SECOND, Limits
 from routing.messages import FrameKind, MessageKind, NodeAddress, decode, open_envelope
 from routing.simulation.hosts import Host
-from routing.simulation.links import End, Weather
+from routing.simulation.links import Weather
 from routing.simulation.placement import place
+from routing.simulation.wires import End
 from routing.simulation.world import World
 
 __all__ = ["message_picture"]

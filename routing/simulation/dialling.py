@@ -1,7 +1,8 @@
 """Dials of the simulated network: a packet there, a handshake back, exactly one answer each.
 
 The dialler's channel is complete after two round trips, the acceptor's half a trip later. A host
-that is gone, parted or offline does not answer; a port nobody listens on refuses.
+that is gone, asleep, parted or offline does not answer; a port nobody listens on refuses; a host
+without a free descriptor leaves who knocks unanswered or closes at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from routing.actions import Dial
 from routing.errors import DialFailure
 from routing.inputs import DialFailed, Dialled
 from routing.limits import Nanos
-from routing.simulation.links import Links, Place
+from routing.simulation.links import Links
+from routing.simulation.wires import Place
 from routing.state import Direction
 
 __all__ = ["Dialler", "Dialling", "PendingDial"]
@@ -23,6 +25,9 @@ _CANCEL_NS_MAX = 1_000_000
 
 _LOCAL_NS = 50_000
 """What the own machine needs to refuse."""
+
+_QUEUED_SHARE = 0.5
+"""Of those who knock where descriptors are short; the others are accepted and closed."""
 
 
 class PendingDial:
@@ -42,6 +47,13 @@ class Dialler(Place, Protocol):
     """A host that dials."""
 
     dials: dict[int, PendingDial]
+
+    @property
+    def short(self) -> bool:
+        """It has no descriptor left."""
+
+    def turned_away(self) -> None:
+        """Somebody knocked, and there was no descriptor for him."""
 
     @property
     def tag(self) -> bytes:
@@ -64,9 +76,12 @@ class Dialling:
     def dial(self, host: Dialler, action: Dial) -> None:
         """Begin a dial; the answer comes later, whatever it is."""
         pending = PendingDial(host, action, self.links.latency(), self.clock.now)
+        short = host.short
         host.dials[action.dial] = pending
         if not host.online:
             self._fail(pending, DialFailure.UNREACHABLE, self.clock.now + _LOCAL_NS)
+        elif short:
+            self._fail(pending, DialFailure.NO_DESCRIPTORS, self.clock.now + _LOCAL_NS)
         else:
             self._next(pending, 1, self._knock)
 
@@ -89,18 +104,37 @@ class Dialling:
             self._fail(pending, DialFailure.CONNECTION_REFUSED, self.clock.now + pending.latency_ns)
             return None
         blocked = (host.index, target.index) in self.blocked or target.index in self.shielded
-        if blocked or target.gone or not self.links.reaches(host, target):
+        away = target.gone or target.asleep
+        if blocked or away or not self.links.reaches(host, target):
             self._fail(pending, DialFailure.TIMED_OUT, pending.deadline)
             return None
         return target
 
     def _knock(self, pending: PendingDial) -> None:
-        if not self._answered(pending) and self._target(pending) is not None:
-            pending.accepted_at = self.clock.now
-            self._next(pending, 3, self._complete)
+        if self._answered(pending):
+            return
+        target = self._target(pending)
+        if target is None:
+            return
+        if target.short and target is not pending.host:
+            self._turn_away(pending, target)
+            return
+        pending.accepted_at = target.now
+        self._next(pending, 3, self._complete)
+
+    def _turn_away(self, pending: PendingDial, target: Dialler) -> None:
+        """Its kernel holds him in the queue of those it never accepts, or it closes on him."""
+        target.turned_away()
+        if self.links.random.random() < _QUEUED_SHARE:
+            self._fail(pending, DialFailure.TIMED_OUT, pending.deadline)
+        else:
+            self._fail(pending, DialFailure.CLOSED, self.clock.now + pending.latency_ns)
 
     def _complete(self, pending: PendingDial) -> None:
         if self._answered(pending):
+            return
+        if pending.host.asleep:
+            pending.host.waiting.append((self._complete, (pending,)))
             return
         target = self._target(pending)
         if target is None:
@@ -134,6 +168,8 @@ class Dialling:
         return pending.host.dials.get(pending.action.dial) is not pending
 
     def _answer(self, pending: PendingDial, fact: Dialled | DialFailed) -> None:
-        if not self._answered(pending):
+        if pending.host.asleep:
+            pending.host.waiting.append((self._answer, (pending, fact)))
+        elif not self._answered(pending):
             del pending.host.dials[pending.action.dial]
             pending.host.hear(fact)

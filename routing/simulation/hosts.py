@@ -14,28 +14,33 @@ from typing import Protocol
 from routing import actions as do
 from routing._tokens import TokenTable
 from routing.core import Core
-from routing.errors import NameBound, TokenTableFull
+from routing.errors import CloseCode, NameBound, TokenTableFull
 from routing.events import BootstrapFinished, BootstrapStarted, Disconnected, Event, Message
 from routing.inputs import (
     BootstrapRequested,
+    DescriptorsRanShort,
     DialFailed,
     Dialled,
     Input,
     Listening,
     StopRequested,
 )
-from routing.limits import Limits, Nanos
+from routing.limits import SECOND, Limits, Nanos
 from routing.messages import FrameKind
 from routing.simulation.clock import Clock
 from routing.simulation.dialling import Dialling, PendingDial
-from routing.simulation.links import End, Links
+from routing.simulation.links import Links
 from routing.simulation.trace import Trace
+from routing.simulation.wires import KERNEL_BYTES, End, Lane
 from routing.state import Connection, Direction, Token
 
 __all__ = ["Host", "Network", "Violation", "Witness"]
 
 TOKENS_MAX = 2_048
 """Connections of one simulated host."""
+
+TELL_SHORT_NS = 10 * SECOND
+"""A shortage of descriptors is told at most so often."""
 
 TOLD_MAX = 256
 """Events, messages and answers remembered of each host, for tests and reports."""
@@ -105,9 +110,20 @@ class Host:
         self.client = client
         self.identity = identity
         """Which key it has; a restarted node keeps that of its former life."""
-        self.alive = self.gone = False
+        self.alive = self.gone = self.asleep = False
         self.online = True
+        self.honest = True
+        """Its core is one; false for a liar, of whom nothing is required."""
         self.side = 0
+        self.lag = 0
+        """How far its clock is behind that of the world: it has stood still for so long."""
+        self.read_bytes_s = 0
+        self.descriptors: int | None = None
+        """How many connections and dials its system allows; None for any number."""
+        self.waiting: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
+        self.unread: deque[Lane] = deque()
+        self._failing: list[tuple[End, str]] = []
+        self._told_short_at = -TELL_SHORT_NS
         self.tokens = TokenTable(TOKENS_MAX)
         self.ends: dict[Token, End] = {}
         self.dials: dict[int, PendingDial] = {}
@@ -129,7 +145,10 @@ class Host:
         self._wake_at: int | None = None
         self._ports = 0
         self._answering: int | None = None
-        self._execute: dict[type, Callable[..., None]] = {
+        self._execute = self._verbs()
+
+    def _verbs(self) -> dict[type, Callable[..., None]]:
+        return {
             do.Dial: self._dial,
             do.CancelDial: self._cancel_dial,
             do.Send: self._send,
@@ -152,6 +171,17 @@ class Host:
         """The key of the core."""
         return self.core.key
 
+    @property
+    def now(self) -> Nanos:
+        """What its clock shows."""
+        return Nanos(self.network.clock.now - self.lag)
+
+    @property
+    def short(self) -> bool:
+        """It has no descriptor left."""
+        used = len(self.ends) + len(self.dials)
+        return self.descriptors is not None and used >= self.descriptors
+
     # -- a host's life
 
     def start(self) -> None:
@@ -171,7 +201,7 @@ class Host:
         """Go on from where the core has been placed: its state follows from what it holds."""
         self.network.acting = self
         self.core.bootstrapping.begun = True
-        self.core.on_deadline(self.network.clock.now)
+        self.core.on_deadline(self.now)
         self._settle()
 
     def stop(self) -> None:
@@ -188,6 +218,37 @@ class Host:
         if not self.gone and listening.get(self.address) is self:
             del listening[self.address]
         self.dials.clear()
+        self.waiting.clear()
+
+    def fall_asleep(self) -> None:
+        """Do nothing more, and answer nobody, until `wake_up`."""
+        self.asleep = True
+        self.network.links.fall_asleep(self)
+
+    def wake_up(self, slept_ns: int, *, counted: bool) -> None:
+        """Go on after a sleep of so long, in which the own clock has gone on (`counted`) or not."""
+        self.asleep = False
+        if not counted:
+            self.lag += slept_ns
+        if not self.alive:
+            return
+        clock = self.network.clock
+        while self.waiting:
+            call, arguments = self.waiting.popleft()
+            clock.at(clock.now, call, *arguments)
+        self.network.links.wake(self, slept_ns, counted=counted)
+        due = self.core.next_deadline()
+        if due is not None:
+            self._arm(due)
+
+    def turned_away(self) -> None:
+        """Somebody knocked who could not be accepted: the core hears of it now and then."""
+        self.counts["turned away"] += 1
+        now = self.network.clock.now
+        if now >= self._told_short_at + TELL_SHORT_NS:
+            self._told_short_at = now
+            used = len(self.ends) + len(self.dials)
+            self.hear(DescriptorsRanShort(used, self.descriptors or used))
 
     # -- facts in, actions out
 
@@ -195,26 +256,32 @@ class Host:
         """Hand a fact to the core and do what it says; the dead hear nothing."""
         if not self.alive:
             return
-        self.network.acting = self
-        now = self.network.clock.now
-        self.network.trace.fact(now, self.index, fact)
+        if self.asleep:
+            self.waiting.append((self.hear, (fact,)))
+            return
+        network = self.network
+        network.acting = self
+        now = network.clock.now
+        network.trace.fact(now, self.index, fact)
         self._answering = fact.dial if isinstance(fact, Dialled | DialFailed) else None
-        self.core.handle(fact, now)
+        self.core.handle(fact, Nanos(now - self.lag))
         self._settle()
 
     def _wake(self, at: int) -> None:
         if not self.alive or at != self._wake_at:
             return
         self._wake_at = None
+        if self.asleep:
+            return
         due = self.core.next_deadline()
-        now = self.network.clock.now
+        now = self.now
         if due is None:
             return
         if due > now:
             self._arm(due)
             return
         self.network.acting = self
-        self.network.trace.wake(now, self.index)
+        self.network.trace.wake(self.network.clock.now, self.index)
         self.core.on_deadline(now)
         self._settle()
         due = self.core.next_deadline()
@@ -234,12 +301,15 @@ class Host:
         if due is not None and (self._wake_at is None or due < self._due):
             self._arm(due)
         self.network.after(self)
+        while self._failing:
+            end, text = self._failing.pop()
+            self.network.links.abort(end, CloseCode.SLOW_READER, text)
 
     def _arm(self, due: int) -> None:
         self._due = due
         links, clock = self.network.links, self.network.clock
         late = links.random.randint(0, links.weather.lateness_ns)
-        self._wake_at = max(due, clock.now) + late
+        self._wake_at = max(due + self.lag, clock.now) + late
         clock.at(self._wake_at, self._wake, self._wake_at)
 
     # -- connections
@@ -294,9 +364,31 @@ class Host:
             raise self.violation(f"frame of {len(action.body)} bytes exceeds frame_bytes_max")
         if not end.far.trusted and len(action.body) > limits.frame_bytes_before_hello:
             raise self.violation(f"{len(action.body)} bytes exceed frame_bytes_before_hello")
+        if end.out.bytes > KERNEL_BYTES and not self._may_queue(end, action):
+            return
         if self.network.witness is not None:
             self.network.witness.sent(end, action.kind, action.body)
         self.network.links.send(end, action.kind, action.body)
+
+    def _may_queue(self, end: End, action: do.Send) -> bool:
+        """Tell whether there is memory for a frame that waits for a slow reader.
+
+        Whoever needs more than his share is lost as soon as this step is done.
+        """
+        bound = self.network.limits.write_bytes_max
+        if end.failing:
+            self.counts["late.send"] += 1
+            return False
+        bulk = action.priority == do.BULK and action.kind is FrameKind.ROUTED
+        if bulk and end.out.backlog > bound // 2:  # its source sends it again, and slower
+            self.counts["bulk.dropped"] += 1
+            return False
+        if end.out.backlog <= bound:
+            return True
+        self.counts["slow.queue_full"] += 1
+        end.failing = True
+        self._failing.append((end, "more is queued than one peer may have"))
+        return False
 
     def _trust(self, action: do.Trust) -> None:
         self._end(action.token, "Trust").trusted = True

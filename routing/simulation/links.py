@@ -2,29 +2,45 @@
 
 A connection is a `Wire` with two `End`s, each held by one host, and two `Lane`s. What is put on a
 lane arrives in order, late, and at most while the far end listens. Like TCP a lane neither loses
-nor repeats anything; only ROUTED frames may be lost or doubled on purpose (`Weather`), standing for
-messages that die in a node further on. Heartbeats are arithmetic: an end that can hear nothing any
-more is told SILENT when the silence limit has passed since the last thing it could have heard.
+nor repeats anything, except one that has died (`deafen`), on which all is lost; only ROUTED frames
+may be lost or doubled on purpose (`Weather`), standing for messages that die in a node further on.
+A lane that is held keeps what comes until it flows again. Heartbeats are arithmetic: an end that
+can hear nothing any more is told SILENT when the silence limit has passed since the last thing it
+could have heard. What a host does not read fills the kernels between, then its writer's memory.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass
-from hashlib import blake2b
 from random import Random
-from typing import Protocol
 
 from routing.errors import CloseCode, ConfigError, UsageError
-from routing.inputs import Accepted, FrameReceived, Input, Lost
-from routing.limits import Limits, Nanos
+from routing.inputs import Accepted, FrameReceived, Lost
+from routing.limits import SECOND, Limits, Nanos
 from routing.messages import FrameKind
 from routing.simulation.clock import Clock
-from routing.state import Connection, Direction, Token
+from routing.simulation.wires import (
+    KERNEL_BYTES,
+    Arrival,
+    End,
+    Ending,
+    Item,
+    Lane,
+    Place,
+    Wire,
+)
+from routing.state import Direction
 
-__all__ = ["End", "Ending", "Lane", "Links", "Place", "Weather", "Wire"]
+__all__ = ["PROGRESS_BYTES_MIN", "Links", "Weather"]
 
 _CLOSE_TEXT_MAX = 64
+
+PROGRESS_BYTES_MIN = 65_536
+"""A reader that took this much since it was last looked at is slow, but not a slow reader."""
+
+_FRAME_OVERHEAD_BYTES = 5
+"""The head of a frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,124 +73,6 @@ class Weather:
             raise ConfigError("jitter and lateness must not be negative")
 
 
-class Place(Protocol):
-    """What a connection needs to know of the host at its end."""
-
-    index: int
-    address: str
-    alive: bool
-    """Its process runs."""
-    gone: bool
-    """Its machine has vanished without a word: nothing answers there."""
-    online: bool
-    side: int
-    ends: dict[Token, End]
-
-    def hear(self, fact: Input) -> None:
-        """Hand a fact to the core."""
-
-    def adopt(self, end: End, direction: Direction, peer: str) -> Connection | None:
-        """Give an end its token; None if the host takes no more connections."""
-
-    def release(self, end: End) -> None:
-        """Take the token back: the connection is over for this host."""
-
-    @property
-    def key(self) -> bytes:
-        """The key of the core."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The last thing on a lane: why the far end is told that it has lost the connection."""
-
-    code: CloseCode
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The first thing on the lane of the dialler: the channel is complete for the acceptor."""
-
-    accepted_at: Nanos
-
-
-Item = tuple[FrameKind, bytes] | Ending | Arrival
-
-
-class Lane:
-    """One direction of a connection."""
-
-    __slots__ = ("clears_at", "due", "heard_at", "items", "source", "target")
-
-    def __init__(self, source: End, target: End) -> None:
-        self.source = source
-        self.target = target
-        self.items: deque[Item] = deque()
-        self.due = 0
-        """Items whose time has come while the wire was cut."""
-        self.clears_at = 0
-        """When the last item put on it arrives: nothing overtakes it."""
-        self.heard_at = 0
-
-
-class End:
-    """One end of a connection, as one host holds it."""
-
-    __slots__ = (
-        "connection",
-        "far",
-        "host",
-        "mute",
-        "mute_epoch",
-        "out",
-        "token",
-        "trusted",
-        "wire",
-    )
-
-    far: End
-    out: Lane
-    wire: Wire
-
-    def __init__(self, host: Place) -> None:
-        self.host = host
-        self.token = Token(0)
-        """0 before it is open and after it is over."""
-        self.connection: Connection | None = None
-        self.trusted = False
-        self.mute = False
-        """Nothing can be heard here now: the way is cut or the far host is gone without a word."""
-        self.mute_epoch = 0
-
-    @property
-    def open(self) -> bool:
-        """The host holds it."""
-        return self.token != 0
-
-
-class Wire:
-    """One connection: the dialler's end and the acceptor's."""
-
-    __slots__ = ("acceptor", "binding", "cut", "dialler", "latency_ns", "number")
-
-    def __init__(self, number: int, dialler: Place, acceptor: Place, latency_ns: int) -> None:
-        self.number = number
-        self.latency_ns = latency_ns
-        self.cut = False
-        self.dialler, self.acceptor = End(dialler), End(acceptor)
-        lanes = Lane(self.dialler, self.acceptor), Lane(self.acceptor, self.dialler)
-        for end, far, out in zip(self.ends, reversed(self.ends), lanes, strict=True):
-            end.far, end.out, end.wire = far, out, self
-        identity = number.to_bytes(8, "big") + dialler.key + acceptor.key
-        self.binding = blake2b(identity, digest_size=32, person=b"sim binding").digest()
-
-    @property
-    def ends(self) -> tuple[End, End]:
-        """Both ends, the dialler's first."""
-        return self.dialler, self.acceptor
-
-
 class Links:
     """All connections between the hosts of one world."""
 
@@ -188,15 +86,22 @@ class Links:
         self.lost_frames = 0
         self.in_flight = 0
         """Items on lanes that will arrive at their time."""
+        self.closed_ways: set[tuple[int, int]] = set()
+        """(from, to): hosts between which packets are lost this way only."""
         self._wires = 0
 
     def latency(self) -> int:
         """Draw the one-way latency of a new connection."""
         return self.random.randint(self.weather.latency_low_ns, self.weather.latency_high_ns)
 
+    def passes(self, source: Place, target: Place) -> bool:
+        """Tell whether packets pass from one host to another now."""
+        apart = source.side != target.side or not (source.online and target.online)
+        return not apart and (source.index, target.index) not in self.closed_ways
+
     def reaches(self, one: Place, other: Place) -> bool:
-        """Tell whether packets pass between two hosts now."""
-        return one.online and other.online and one.side == other.side
+        """Tell whether packets pass between two hosts now, both ways."""
+        return self.passes(one, other) and self.passes(other, one)
 
     # -- opening
 
@@ -225,7 +130,7 @@ class Links:
 
     def _arrive_at_acceptor(self, end: End, accepted_at: Nanos) -> None:
         host = end.host
-        late = self.clock.now > accepted_at + self.limits.hello_deadline_ns
+        late = host.now > accepted_at + self.limits.hello_deadline_ns
         if host.gone:
             self.mute(end.far)
             return
@@ -236,7 +141,7 @@ class Links:
             self._put(end.out, Ending(CloseCode.IO_ERROR, "connection reset by peer"))
             return
         end.connection = connection
-        if end.far.host.gone:
+        if end.far.host.gone or end.far.host.asleep:
             self.mute(end)
         host.hear(Accepted(connection, end.far.host.key, end.wire.binding, accepted_at))
 
@@ -252,8 +157,14 @@ class Links:
                 self.lost_frames += 1
                 return
             if weather.duplication and self.random.random() < weather.duplication:
-                self._put(end.out, (kind, body))
-        self._put(end.out, (kind, body))
+                self._carry(end.out, kind, body)
+        self._carry(end.out, kind, body)
+
+    def _carry(self, lane: Lane, kind: FrameKind, body: bytes) -> None:
+        lane.bytes += len(body) + _FRAME_OVERHEAD_BYTES
+        if lane.bytes > KERNEL_BYTES and not lane.watched:
+            self._watch(lane)
+        self._put(lane, (kind, body))
 
     def close(self, end: End, code: CloseCode, text: str) -> None:
         """End it for this host now; the far end hears of it after all frames queued before."""
@@ -268,14 +179,23 @@ class Links:
     def reset(self, wire: Wire, text: str = "connection reset") -> None:
         """Break it: what is on the way is lost and both ends are told."""
         for end in wire.ends:
-            end.out.items.clear()
-            end.out.due = 0
+            self._empty(end.out)
         for end in wire.ends:
             self._lose(end, CloseCode.IO_ERROR, text)
+
+    def abort(self, end: End, code: CloseCode, text: str) -> None:
+        """Give it up at this host: what the far end has not read is thrown away with a reset."""
+        if not end.open:
+            return
+        self._empty(end.out)
+        self._put(end.out, Ending(CloseCode.IO_ERROR, "connection reset by peer"))
+        self._lose(end, code, text)
 
     # -- arriving
 
     def _put(self, lane: Lane, item: Item) -> None:
+        if lane.dead:
+            return
         delay = lane.source.wire.latency_ns
         if self.weather.jitter_ns:
             delay += int(self.random.random() * self.weather.jitter_ns)
@@ -289,26 +209,79 @@ class Links:
         self.in_flight -= 1
         if not lane.items:
             return
-        if lane.source.wire.cut:
+        host = lane.target.host
+        if lane.parted or lane.stalls or host.asleep:
             lane.due += 1
-            return
+        elif host.read_bytes_s or host.unread:
+            host.unread.append(lane)
+            if len(host.unread) == 1:
+                self._read(host)
+        else:
+            self._deliver(lane)
+
+    def _deliver(self, lane: Lane) -> None:
         item = lane.items.popleft()
         lane.heard_at = self.clock.now
         end = lane.target
         if isinstance(item, Arrival):
             self._arrive_at_acceptor(end, item.accepted_at)
-        elif not end.open:
             return
-        elif isinstance(item, Ending):
+        if isinstance(item, Ending):
             self._lose(end, item.code, item.text)
-        else:
+            return
+        size = len(item[1]) + _FRAME_OVERHEAD_BYTES
+        lane.bytes -= size
+        lane.taken += size
+        if end.open:
             end.host.hear(FrameReceived(end.token, item[0], item[1]))
 
+    def _read(self, host: Place) -> None:
+        """A slow host reads one item, in the order in which they came, and takes its time."""
+        lane = host.unread[0]
+        before = lane.taken
+        if lane.items and not lane.held:
+            self._deliver(lane)
+        elif lane.items:
+            lane.due += 1
+        rate = host.read_bytes_s
+        cost = (lane.taken - before) * SECOND // rate if rate else 0
+        self.clock.at(self.clock.now + cost, self._read_on, host)
+
+    def _read_on(self, host: Place) -> None:
+        host.unread.popleft()
+        if host.unread:
+            self._read(host)
+
     def _lose(self, end: End, code: CloseCode, text: str) -> None:
-        if end.open:
-            token = end.token
-            end.host.release(end)
-            end.host.hear(Lost(token, code, text))
+        if not end.open:
+            return
+        if end.host.asleep:
+            end.host.waiting.append((self._lose, (end, code, text)))
+            return
+        token = end.token
+        end.host.release(end)
+        end.host.hear(Lost(token, code, text))
+
+    def _empty(self, lane: Lane) -> None:
+        lane.items.clear()
+        lane.due = lane.bytes = 0
+
+    # -- slow readers
+
+    def _watch(self, lane: Lane) -> None:
+        lane.watched = True
+        at = self.clock.now + self.limits.slow_reader_ns
+        self.clock.at(at, self._look, lane, lane.taken)
+
+    def _look(self, lane: Lane, taken: int) -> None:
+        lane.watched = False
+        end = lane.source
+        if not end.open or not lane.backlog:
+            return
+        if lane.taken - taken >= PROGRESS_BYTES_MIN or end.host.asleep:
+            self._watch(lane)
+            return
+        self.abort(end, CloseCode.SLOW_READER, "bytes stayed unwritten for too long")
 
     # -- silence
 
@@ -321,41 +294,99 @@ class Links:
         if end.mute:
             return
         end.mute = True
-        end.mute_epoch += 1
         incoming = end.far.out
         heartbeat = self.clock.now - self.random.randint(0, self.limits.heartbeat_ns)
-        still_coming = 0 if end.wire.cut or not incoming.items else incoming.clears_at
-        heard = max(heartbeat, incoming.heard_at, still_coming)
-        self.clock.at(heard + self.limits.silence_ns, self._silent, end, end.mute_epoch)
+        coming = incoming.items and not (incoming.held or incoming.dead)
+        heard = max(heartbeat, incoming.heard_at, incoming.clears_at if coming else 0)
+        self._silence(end, heard + self.limits.silence_ns)
 
     def unmute(self, end: End) -> None:
-        """The way is free again, unless the far host is gone for good."""
-        if end.mute and not end.far.host.gone:
+        """The way is free again, unless something else still holds it."""
+        far = end.far
+        if end.mute and not (far.host.gone or far.host.asleep or far.out.held or far.out.dead):
             end.mute = False
             end.mute_epoch += 1
 
-    def cut(self, wire: Wire) -> None:
-        """Hold everything on this connection until `mend`."""
-        if not wire.cut:
-            wire.cut = True
-            for end in wire.ends:
-                self.mute(end)
-
-    def mend(self, wire: Wire) -> None:
-        """Let what was held arrive, in order, and then the rest."""
-        if not wire.cut:
-            return
-        wire.cut = False
-        for end in wire.ends:
-            self.unmute(end)
-            lane = end.out
-            for _ in range(lane.due):
-                self.in_flight += 1
-                self.clock.at(self.clock.now + wire.latency_ns, self._due, lane)
-            lane.due = 0
+    def _silence(self, end: End, at: int) -> None:
+        end.mute_epoch += 1
+        end.silent_at = at
+        self.clock.at(at, self._silent, end, end.mute_epoch)
 
     def _silent(self, end: End, epoch: int) -> None:
-        if end.open and end.mute and end.mute_epoch == epoch:
+        if end.open and end.mute and end.mute_epoch == epoch and not end.host.asleep:
             # The host says goodbye too: it counts where the far end can still hear after all.
             self._put(end.out, Ending(CloseCode.SILENT, "silent for too long"))
             self._lose(end, CloseCode.SILENT, "silent for too long")
+
+    # -- ways that are closed
+
+    def part(self, wire: Wire) -> None:
+        """Hold what goes where packets do not pass, until `join`."""
+        for end in wire.ends:
+            incoming = end.far.out
+            if not incoming.parted and not self.passes(incoming.source.host, end.host):
+                incoming.parted = True
+                self.mute(end)
+
+    def join(self, wire: Wire) -> None:
+        """Let what was held arrive, in order, wherever packets pass again."""
+        for end in wire.ends:
+            if end.out.parted and self.passes(end.host, end.far.host):
+                end.out.parted = False
+                self.flow(end.out)
+
+    def stall(self, lane: Lane) -> None:
+        """Hold what is on this lane until `go_on`; two stalls need two of them."""
+        lane.stalls += 1
+        self.mute(lane.target)
+
+    def go_on(self, lane: Lane) -> None:
+        """End one stall."""
+        lane.stalls -= 1
+        self.flow(lane)
+
+    def deafen(self, end: End) -> None:
+        """Lose all that is on its way to this end and all that ever will be, without a word."""
+        lane = end.far.out
+        lane.items.clear()
+        lane.due = 0
+        lane.dead = True
+        self.mute(end)
+
+    def flow(self, lane: Lane) -> None:
+        """Let what was held arrive, in order, and then the rest; unless it is held still."""
+        if lane.held:
+            return
+        self.unmute(lane.target)
+        at = self.clock.now + lane.source.wire.latency_ns
+        for _ in range(lane.due):
+            self.in_flight += 1
+            self.clock.at(at, self._due, lane)
+        lane.due = 0
+
+    # -- sleep
+
+    def fall_asleep(self, host: Place) -> None:
+        """Nobody hears of this host, which has just fallen asleep, until it wakes."""
+        for end in host.ends.values():
+            self.mute(end.far)
+
+    def wake(self, host: Place, slept_ns: int, *, counted: bool) -> None:
+        """Bring this host, which is awake again, what has come; its peers hear of it again.
+
+        Args:
+            host: Asleep no longer.
+            slept_ns: For how long it slept.
+            counted: Its clock has gone on meanwhile: after a long gap nobody is called silent
+                before he was asked and had time to answer.
+        """
+        limits = self.limits
+        grace = min(2 * limits.heartbeat_ns, limits.silence_ns)
+        for end in host.ends.values():
+            self.unmute(end.far)
+            self.flow(end.far.out)
+            if end.mute and not counted:
+                self._silence(end, end.silent_at + slept_ns)
+            elif end.mute:
+                gap = slept_ns > limits.clock_gap_ns
+                self._silence(end, max(end.silent_at, self.clock.now + (grace if gap else 0)))

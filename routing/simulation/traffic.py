@@ -16,7 +16,7 @@ from routing.inputs import Submitted
 from routing.limits import SECOND, Nanos
 from routing.messages import Address, FrameKind, MessageKind
 from routing.simulation.hosts import Host
-from routing.simulation.links import End
+from routing.simulation.wires import End
 from routing.simulation.world import World
 
 __all__ = ["Ledger", "Parcel", "Step", "ways"]

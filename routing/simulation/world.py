@@ -1,17 +1,17 @@
 """A world: real cores on one virtual clock, everything in it following from one seed.
 
-`World` makes nodes, runs time and does harm (kills, resets, outages, partitions). It has no opinion
-on what should come of it: that is said by `invariants` and asked for by `scenarios`.
+`World` makes nodes, runs time and does harm (`faults`). It has no opinion on what should come of
+it: that is said by `invariants` and asked for by `scenarios`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from hashlib import blake2b
 from random import Random
 
+from routing.book import ContactBook
 from routing.core import Core, CoreConfig
 from routing.errors import UsageError
 from routing.inputs import Input
@@ -19,9 +19,10 @@ from routing.limits import SECOND, Limits, Nanos
 from routing.names import network_tag
 from routing.reachability import Unreachable
 from routing.simulation.clock import Clock
+from routing.simulation.faults import Harm
 from routing.simulation.hosts import Host, Network, Violation
 from routing.simulation.invariants import check_host
-from routing.simulation.links import Links, Weather, Wire
+from routing.simulation.links import Links, Weather
 from routing.simulation.signer import make_signer
 from routing.simulation.trace import Trace
 
@@ -30,7 +31,7 @@ __all__ = ["World"]
 _REPORTED_EVENTS = 40
 
 
-class World:
+class World(Harm):
     """Any number of nodes and the network between them.
 
     Args:
@@ -114,8 +115,13 @@ class World:
         host.listen()
         return host
 
-    def restart(self, old: Host, contacts: Sequence[str], *, fresh: bool = False) -> Host:
-        """Start a dead node anew at its address, now, with its key and name or `fresh` ones."""
+    def restart(
+        self, old: Host, contacts: Sequence[str], *, fresh: bool = False, book: bool = False
+    ) -> Host:
+        """Start a dead node anew at its address, now, with its key and name or `fresh` ones.
+
+        With `book` its contact book was on disk as well, as it was when the node died.
+        """
         if old.alive:
             raise UsageError(f"node {old.index} is alive; kill or stop it before a restart")
         host = self._make(
@@ -128,6 +134,7 @@ class World:
             certificate=None if fresh else old.certificate,
             relaxed=old.core.config.relaxed,
             unreachable=old.core.config.unreachable,
+            book=_copy(old.core.book, self.limits) if book else None,
         )
         self.clock.at(self.clock.now, host.start)
         return host
@@ -144,6 +151,7 @@ class World:
         certificate: bytes | None,
         relaxed: bool = False,
         unreachable: Unreachable = Unreachable.ERROR,
+        book: ContactBook | None = None,
     ) -> Host:
         index = len(self.hosts)
         config = CoreConfig(
@@ -157,6 +165,7 @@ class World:
             certificate=certificate,
             relaxed=relaxed,
             unreachable=unreachable,
+            book=book,
         )
         core = self._make_core(config)
         host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)
@@ -169,14 +178,8 @@ class World:
 
     @property
     def alive(self) -> list[Host]:
-        """The nodes that run, clients left out."""
-        return [host for host in self.hosts if host.alive and not host.client]
-
-    @property
-    def wires(self) -> list[Wire]:
-        """Every connection that at least one end holds, oldest first."""
-        found = {end.wire.number: end.wire for host in self.hosts for end in host.ends.values()}
-        return [found[number] for number in sorted(found)]
+        """The honest nodes that run, clients left out."""
+        return [host for host in self.hosts if host.alive and host.honest and not host.client]
 
     @property
     def changes(self) -> int:
@@ -212,73 +215,6 @@ class World:
     def tell(self, host: Host, fact: Input) -> None:
         """Hand a fact of the test's own to a core, now."""
         self._guard(lambda: host.hear(fact))
-
-    # -- harm
-
-    def kill(self, host: Host, *, silent: bool) -> None:
-        """End a node: its machine vanishes without a word (`silent`), or its process dies."""
-        ends = list(host.ends.values())
-        if silent:
-            host.gone = True
-        for end in ends:
-            if silent:
-                host.release(end)
-                self.links.mute(end.far)
-            else:
-                self.links.crash(end)
-        host.leave()
-        host.changes += 1
-
-    def stop(self, host: Host) -> None:
-        """Stop a node in good order."""
-        self._guard(host.stop)
-
-    def reset(self, wires: Iterable[Wire]) -> None:
-        """Break connections: both ends are told at once, what was on the way is lost."""
-        for wire in wires:
-            self._guard(partial(self.links.reset, wire))
-
-    def take_offline(self, hosts: Iterable[Host], *, abrupt: bool) -> None:
-        """No packet reaches or leaves these hosts; with `abrupt` their connections break at once.
-
-        Without it connections go silent, as behind a pulled cable further on.
-        """
-        for host in hosts:
-            host.online = False
-        parted = [wire for wire in self.wires if not self._joined(wire)]
-        if abrupt:
-            self.reset(parted)
-        for wire in parted:
-            self.links.cut(wire)
-
-    def bring_online(self, hosts: Iterable[Host]) -> None:
-        """Packets pass again."""
-        for host in hosts:
-            host.online = True
-        self._mend()
-
-    def part(self, *groups: Iterable[Host]) -> None:
-        """Cut the network so that only hosts of one group reach each other."""
-        for side, group in enumerate(groups):
-            for host in group:
-                host.side = side
-        for wire in self.wires:
-            if not self._joined(wire):
-                self.links.cut(wire)
-
-    def heal(self) -> None:
-        """End every partition."""
-        for host in self.hosts:
-            host.side = 0
-        self._mend()
-
-    def _joined(self, wire: Wire) -> bool:
-        return self.links.reaches(wire.dialler.host, wire.acceptor.host)
-
-    def _mend(self) -> None:
-        for wire in self.wires:
-            if self._joined(wire):
-                self.links.mend(wire)
 
     # -- what is looked at
 
@@ -319,6 +255,18 @@ class World:
 
 def _address(index: int) -> str:
     return f"127.{1 + index // 62_500}.{index // 250 % 250}.{1 + index % 250}:4000"
+
+
+def _copy(book: ContactBook, limits: Limits) -> ContactBook:
+    """Return a book as it would be read from a file."""
+    return ContactBook.decode(
+        book.encode(),
+        limits.contacts_max,
+        limits.contacts_per_group,
+        exempt=limits.exempt_networks,
+        backoff_first=limits.contact_backoff_first_ns,
+        backoff_last=limits.contact_backoff_last_ns,
+    )
 
 
 def _present(host: Host | None) -> Iterator[Host]:

@@ -28,6 +28,7 @@ class Puppet:
     """Speaks the contract of a core; every connection it hears of is its own until it ends."""
 
     def __init__(self, config: CoreConfig) -> None:
+        self.config = config
         self.key = config.signer.key
         self.state = "puppet"
         self.counters: dict[str, int] = {}

@@ -25,8 +25,9 @@ from routing.messages import Signed as Inner
 from routing.names import client_name, nearest
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_whole
-from routing.simulation.links import End, Weather
+from routing.simulation.links import Weather
 from routing.simulation.scenarios import grow, make_world
+from routing.simulation.wires import End
 from routing.simulation.world import World
 from routing.state import Detail, LinkRole
 

@@ -15,8 +15,8 @@ from routing.simulation.invariants import (
     why_not_whole,
     why_stranded,
 )
-from routing.simulation.links import Wire
 from routing.simulation.scenarios import grow, make_world
+from routing.simulation.wires import Wire
 from routing.simulation.world import World
 from routing.state import LinkRole
 
