@@ -137,7 +137,7 @@ class Host:
         self.steps = 0
         self.started_at = Nanos(0)
         self.idle_since = Nanos(0)
-        """When it last began or ended a bootstrap round, or lost its network."""
+        """When it last began or ended a bootstrap round, lost its network, or woke."""
         self.changes = 0
         """Counts what may change who is connected with whom."""
         self._due = 0
@@ -233,6 +233,7 @@ class Host:
         if not self.alive:
             return
         clock = self.network.clock
+        self.idle_since = clock.now
         while self.waiting:
             call, arguments = self.waiting.popleft()
             clock.at(clock.now, call, *arguments)

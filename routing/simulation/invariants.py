@@ -75,7 +75,7 @@ def why_not_whole(world: World, among: Sequence[Host] | None = None) -> str | No
     Whole: of n live nodes each holds its min(8, n - 1) nearest live ones consolidated, at both ends
     on the same connection; no table holds a dead name; every bucket farther than the 8th nearest
     in which anybody lives holds at least 2 of them, or all there are; from 9 nodes on all are
-    GROUP_CONNECTED.
+    GROUP_CONNECTED. A liar has its place in a table and in a close group, and need not be held.
 
     Args:
         world: The world to look at.
@@ -83,9 +83,11 @@ def why_not_whole(world: World, among: Sequence[Host] | None = None) -> str | No
     """
     hosts = world.alive if among is None else [host for host in among if host.alive]
     by_number: dict[int, Host] = {}
-    for host in hosts:
+    for host in [*hosts, *world.liars]:
         name = host.core.name
         if name is None:
+            if not host.honest:
+                continue
             return f"node {host.index} has no name"
         number = int.from_bytes(name, "big")
         if number in by_number:
@@ -93,6 +95,8 @@ def why_not_whole(world: World, among: Sequence[Host] | None = None) -> str | No
         by_number[number] = host
     numbers = sorted(by_number)
     for own in numbers:
+        if not by_number[own].honest:
+            continue
         reason = _why_not_settled(by_number[own], own, numbers, by_number)
         if reason is not None:
             return reason
@@ -109,7 +113,7 @@ def _why_not_settled(
             peer = by_number.get(number)
             if peer is None:
                 return f"node {host.index} holds {short(link.name)}, which is dead or elsewhere"
-            reason = _why_not_agreed(host, peer, link.token)
+            reason = _why_not_agreed(host, peer, link.token) if peer.honest else None
             if reason is not None:
                 return reason
             held.add(number)
@@ -117,11 +121,12 @@ def _why_not_settled(
         return f"table and connections of node {host.index} differ"
     others = sorted((other for other in numbers if other != own), key=lambda other: other ^ own)
     for rank, near in enumerate(others[:GROUP_SIZE]):
-        if near not in held:
+        if near not in held and by_number[near].honest:
             return f"node {host.index} lacks node {by_number[near].index}, its nearest but {rank}"
-    if len(others) >= GROUP_SIZE and host.core.state.detail is not Detail.GROUP_CONNECTED:
+    required = [other for other in others if by_number[other].honest]
+    if len(required) >= GROUP_SIZE and host.core.state.detail is not Detail.GROUP_CONNECTED:
         return f"node {host.index} is {host.core.state}"
-    return _why_bucket_empty(host, own, others, held)
+    return _why_bucket_empty(host, own, others, held, required)
 
 
 def _why_not_agreed(host: Host, peer: Host, token: int) -> str | None:
@@ -134,13 +139,17 @@ def _why_not_agreed(host: Host, peer: Host, token: int) -> str | None:
     return None
 
 
-def _why_bucket_empty(host: Host, own: int, others: list[int], held: set[int]) -> str | None:
+def _why_bucket_empty(
+    host: Host, own: int, others: list[int], held: set[int], required: list[int]
+) -> str | None:
     members: dict[int, int] = {}
     entries: dict[int, int] = {}
     for other in others:
         bucket = NAME_BITS - (other ^ own).bit_length()
-        members[bucket] = members.get(bucket, 0) + 1
         entries[bucket] = entries.get(bucket, 0) + (other in held)
+    for other in required:
+        bucket = NAME_BITS - (other ^ own).bit_length()
+        members[bucket] = members.get(bucket, 0) + 1
     if len(others) <= GROUP_SIZE:
         return None
     nearest = NAME_BITS - (others[GROUP_SIZE - 1] ^ own).bit_length()
@@ -172,6 +181,8 @@ def why_not_one_network(world: World) -> str | None:
         host = front.pop()
         for token, end in host.ends.items():
             far = end.far.host.index
+            if not world.hosts[far].honest:
+                continue
             if host.core.links[token].role is LinkRole.CONSOLIDATED and far not in reached:
                 reached.add(far)
                 front.append(world.hosts[far])
@@ -221,7 +232,8 @@ def _why_one_sided(world: World, host: Host) -> str | None:
 def why_stranded(world: World) -> str | None:
     """Return None, or which node has been Disconnected for more than a minute without a round."""
     for host in world.hosts:
-        if not host.alive or host.core.state.detail is not Detail.DISCONNECTED:
+        awake = host.alive and host.honest and not host.asleep
+        if not awake or host.core.state.detail is not Detail.DISCONNECTED:
             continue
         if host.core.bootstrapping.running or world.now - host.idle_since <= _ROUND_EVERY_NS:
             continue

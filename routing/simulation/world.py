@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from random import Random
+from typing import cast
 
 from routing.book import ContactBook
 from routing.core import Core, CoreConfig
@@ -22,6 +23,7 @@ from routing.simulation.clock import Clock
 from routing.simulation.faults import Harm
 from routing.simulation.hosts import Host, Network, Violation
 from routing.simulation.invariants import check_host
+from routing.simulation.liar import Liar, Lie
 from routing.simulation.links import Links, Weather
 from routing.simulation.signer import make_signer
 from routing.simulation.trace import Trace
@@ -115,6 +117,26 @@ class World(Harm):
         host.listen()
         return host
 
+    def add_liar(
+        self, contacts: Sequence[str], lies: Sequence[Lie], *, network_id: str = "simulation"
+    ) -> Host:
+        """Make a node that starts now, gets itself connected, and lies from then on."""
+        index = len(self.hosts)
+        host = self._make(
+            contacts,
+            first=False,
+            client=False,
+            tag=network_tag(network_id),
+            address=_address(index),
+            identity=index,
+            certificate=None,
+        )
+        host.honest = False
+        # A liar has all of a core that hosts and worlds use.
+        host.core = cast(Core, Liar(host.core, Random(f"liar {self.seed} {index}"), lies))
+        self.clock.at(self.clock.now, host.start)
+        return host
+
     def restart(
         self, old: Host, contacts: Sequence[str], *, fresh: bool = False, book: bool = False
     ) -> Host:
@@ -182,6 +204,11 @@ class World(Harm):
         return [host for host in self.hosts if host.alive and host.honest and not host.client]
 
     @property
+    def liars(self) -> list[Host]:
+        """The liars that run."""
+        return [host for host in self.hosts if host.alive and not host.honest]
+
+    @property
     def changes(self) -> int:
         """A number that grows with everything that may change who is connected with whom."""
         return sum(host.changes for host in self.hosts)
@@ -226,7 +253,7 @@ class World(Harm):
         return dict(sorted(total.items()))
 
     def _after(self, host: Host) -> None:
-        if host.steps % self._checks_every == 0:
+        if host.honest and host.steps % self._checks_every == 0:
             check_host(host)
 
     def _guard(self, call: Callable[[], None]) -> None:
