@@ -89,6 +89,7 @@ class Harm:
     def deafen(self, end: End) -> None:
         """Make a connection half-open: nothing reaches this end any more, for good."""
         self.links.deafen(end)
+        end.host.changes += 1
 
     # -- between hosts
 

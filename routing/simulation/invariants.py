@@ -130,7 +130,10 @@ def _why_not_settled(
 
 
 def _why_not_agreed(host: Host, peer: Host, token: int) -> str | None:
-    far = host.ends[host.core.links[token].connection.token].far
+    end = host.ends[host.core.links[token].connection.token]
+    far = end.far
+    if end.out.dead or far.out.dead:
+        return f"node {host.index} holds node {peer.index} on a connection that is half-open"
     if far.host is not peer or not far.open:
         return f"node {host.index} holds node {peer.index} on a connection that leads elsewhere"
     link = peer.core.links.get(far.token)

@@ -38,6 +38,8 @@ class Place(Protocol):
     side: int
     read_bytes_s: int
     """What it reads in a second; 0 for all that comes."""
+    changes: int
+    """Grows with whatever may change who is connected with whom."""
     ends: dict[Token, End]
     waiting: deque[tuple[Callable[..., None], tuple[object, ...]]]
     """What it finds when it wakes."""
