@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from routing.bodies import FindGroup, GroupIs
 from routing.errors import CloseCode
-from routing.limits import GROUP_SIZE
+from routing.limits import GROUP_SIZE, ROUTES_MAX
 from routing.links import Arrival, Link
 from routing.messages import (
     Address,
@@ -155,7 +155,7 @@ class Membership:
             body,
             via=via,
             hop=hop,
-            route=find.tries - 1 if via is not None else 0,
+            route=(find.tries - 1) % ROUTES_MAX,
             leave_out=core.name,
         )
         core.alarm("find", find.target, core.limits.find_retry_ns)

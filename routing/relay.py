@@ -48,6 +48,9 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.B
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
+ASKED_AGAIN = frozenset({MessageKind.REQUEST_NAME, MessageKind.REGISTER, MessageKind.FIND_GROUP})
+"""Kinds that the nearest member answers, and at a repeat whichever member it comes to first."""
+
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 
 
@@ -271,8 +274,13 @@ class Relay:
         if self._is_ours(destination):
             self.consume(Arrival(signed, envelope, link.token))
             return
-        # Who hangs on us has no other way out: his repeats leave by other ways from here.
-        rank = envelope.route if link.role in HANGERS else 0
+        if self._is_repeat_for_us(signed, envelope):
+            self._consume_for_group(Arrival(signed, envelope, link.token), _target(destination))
+            return
+        # Who hangs on us has no other way out: his repeats leave by other ways from here. Repeats
+        # to a group do so everywhere, or all ways would end at the one member that is nearest.
+        grouped = isinstance(destination, GroupAddress)
+        rank = envelope.route if grouped or link.role in HANGERS else 0
         onward = self._resolve(destination, _left_out(signed), rank)
         if onward is not None:
             if envelope.hops + 1 >= HOPS_MAX:
@@ -285,10 +293,22 @@ class Relay:
                 BULK if signed.kind is MessageKind.PART else 0,
             )
             core.count("routed.forwarded")
-        elif isinstance(destination, GroupAddress):
-            self._consume_for_group(Arrival(signed, envelope, link.token), destination.name)
+        elif grouped:
+            self._consume_for_group(Arrival(signed, envelope, link.token), _target(destination))
         elif not self._is_client_of_ours(destination) or not core.moving.redirect(envelope, signed):
             self.unroutable(signed, envelope.route)
+
+    def _is_repeat_for_us(self, signed: Signed, envelope: Envelope) -> bool:
+        """Tell whether a group is asked again and we are a member of it, if not the nearest.
+
+        The nearest is the one who may have kept the question to itself.
+        """
+        core, destination = self.core, signed.destination
+        if not (envelope.route and signed.kind in ASKED_AGAIN and core.name is not None):
+            return False
+        return isinstance(destination, GroupAddress) and core.name in core.table.group(
+            destination.name
+        )
 
     def _is_client_of_ours(self, destination: Address) -> bool:
         return isinstance(destination, ClientAddress) and destination.proxy == self.core.name

@@ -17,7 +17,7 @@ from routing._filter import TimedFilter
 from routing.admission import choose_victim
 from routing.bodies import ConnectRequest, FindGroup, GroupIs, Vouch, Vouched
 from routing.endpoints import source_group
-from routing.limits import GROUP_SIZE
+from routing.limits import GROUP_SIZE, ROUTES_MAX
 from routing.links import Arrival, host_of
 from routing.messages import (
     Certificate,
@@ -250,6 +250,7 @@ class Vouching:
                 GroupAddress(target),
                 encode(FindGroup(target, ViaAddress(hop, core.name))),
                 hop=hop,
+                route=(inquiry.tries - 1) % ROUTES_MAX,
                 leave_out=core.name,
             )
 

@@ -24,6 +24,7 @@ from routing.messages import (
 from routing.names import nearest, network_tag
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_whole
+from routing.simulation.liar import Lie
 from routing.simulation.scenarios import flash_crowd, form, grow, make_world, outage
 from routing.simulation.signer import make_signer
 from routing.simulation.world import World
@@ -123,3 +124,31 @@ def test_group_message_is_proved_by_the_signature_of_its_source() -> None:
     world.run(5 * SECOND)
     proofs = {m.proof for host in world.alive for m in host.messages}
     assert proofs == {Proof.SIGNATURE}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_newcomer_is_not_shut_out_by_the_one_member_nearest_to_it(seed: int) -> None:
+    """All ways to its group ended at a liar: it got no name, and nobody vouched for one."""
+    world = grown(seed, 12)
+    silent = (Lie.SWALLOWS, Lie.UNROUTABLE, Lie.FALSE_ACKS)
+    liar = world.add_liar([host.address for host in world.hosts[:3]], silent)
+    world.run(60 * SECOND)
+    newcomer = newcomer_beside(world, liar.core.name or b"")
+    joined = world.run_until(
+        lambda: len(newcomer.core.table) >= 8 and why_not_whole(world) is None,
+        limit_ns=300 * SECOND,
+    )
+    assert joined is not None, why_not_whole(world)
+
+
+def newcomer_beside(world: World, name: bytes) -> Host:
+    """Start a node whose client name has this name nearest to it; the others never start."""
+    names = [host.core.name or b"" for host in [*world.alive, *world.liars]]
+    contacts = [host.address for host in world.alive[:3]]
+    for _ in range(200):
+        host = world.add_node(contacts, at=world.now + 10**15)
+        if nearest(host.core.client_name, names, 1) == [name]:
+            world.clock.at(world.now, host.start)
+            world.run(SECOND)
+            return host
+    raise AssertionError("no key fits")
