@@ -129,10 +129,12 @@ class Attempts:
 
     def may_try(self, name: bytes) -> bool:
         """Tell whether no attempt with this name is alive and none failed lately."""
-        if self.with_name(name) is not None:
-            return False
+        return self.with_name(name) is None and not self.rests(name)
+
+    def rests(self, name: bytes) -> bool:
+        """Tell whether attempts with this name failed lately, so that none is begun just now."""
         _, until = self.failed.get(name, (0, 0))
-        return self.core.now >= until
+        return self.core.now < until
 
     # -- coming and going
 

@@ -79,12 +79,16 @@ class Membership:
         return core.table.bucket_size(bucket) < core.limits.bucket_low
 
     def consider(self, names: list[bytes], teller: bytes, via: Link | None = None) -> int:
-        """Start an attempt with every name that belongs to us; return how many began."""
+        """Start an attempt with every name that belongs to us; return how many began.
+
+        A name that could not be connected with lately takes nobody's place: perhaps it never can.
+        """
         core = self.core
         if core.name is None:
             return 0
         own = core.name
-        strangers = [name for name in names if name != own and name not in core.table]
+        rests, table = core.attempts.rests, core.table
+        strangers = [n for n in names if n != own and n not in table and not rests(n)]
         if not strangers:
             return 0
         group = nearest(own, [*core.table.close_group(), *strangers], GROUP_SIZE)
