@@ -18,8 +18,9 @@ from random import Random
 from routing.errors import CloseCode, ConfigError, UsageError
 from routing.inputs import Accepted, FrameReceived, Lost
 from routing.limits import SECOND, Limits, Nanos
-from routing.messages import FrameKind
+from routing.messages import Close, FrameKind, decode, encode
 from routing.simulation.clock import Clock
+from routing.simulation.pipes import Pipe
 from routing.simulation.wires import (
     KERNEL_BYTES,
     Arrival,
@@ -76,7 +77,16 @@ class Weather:
 class Links:
     """All connections between the hosts of one world."""
 
-    def __init__(self, clock: Clock, random: Random, weather: Weather, limits: Limits) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        random: Random,
+        weather: Weather,
+        limits: Limits,
+        bytewise: Random | None = None,
+    ) -> None:
+        self.bytewise = bytewise
+        """Where frames travel as bytes: what says where to cut them."""
         self.clock = clock
         self.random = random
         self.weather = weather
@@ -107,8 +117,7 @@ class Links:
 
     def connect(self, dialler: Place, acceptor: Place, latency_ns: int, at: Nanos) -> Wire:
         """Make a connection whose channel is complete for the dialler now."""
-        self._wires += 1
-        wire = Wire(self._wires, dialler, acceptor, latency_ns)
+        wire = self._wire(dialler, acceptor, latency_ns)
         self._put(wire.dialler.out, Arrival(at))
         return wire
 
@@ -118,14 +127,26 @@ class Links:
         Raises:
             UsageError: a host takes no more connections.
         """
-        self._wires += 1
-        wire = Wire(self._wires, dialler, acceptor, self.latency())
+        wire = self._wire(dialler, acceptor, self.latency())
         for end, direction in zip(wire.ends, (Direction.OUTBOUND, Direction.INBOUND), strict=True):
             peer = end.far.connection.local if end.far.connection is not None else acceptor.address
             end.connection = end.host.adopt(end, direction, peer)
             if end.connection is None:
                 raise UsageError(f"node {end.host.index} takes no more connections")
             end.trusted = True
+        return wire
+
+    def _wire(self, dialler: Place, acceptor: Place, latency_ns: int) -> Wire:
+        self._wires += 1
+        wire = Wire(self._wires, dialler, acceptor, latency_ns)
+        if self.bytewise is not None:
+            for end in wire.ends:
+                end.out.pipe = Pipe(
+                    wire.binding,
+                    forward=end is wire.dialler,
+                    limits=self.limits,
+                    random=self.bytewise,
+                )
         return wire
 
     def _arrive_at_acceptor(self, end: End, accepted_at: Nanos) -> None:
@@ -201,6 +222,8 @@ class Links:
             delay += int(self.random.random() * self.weather.jitter_ns)
         lane.clears_at = max(lane.clears_at, self.clock.now + delay)
         lane.items.append(item)
+        if lane.pipe is not None and not isinstance(item, Arrival):
+            self._write(lane.pipe, item, lane.clears_at)
         self.in_flight += 1
         self.clock.at(lane.clears_at, self._due, lane)
 
@@ -226,6 +249,8 @@ class Links:
         if isinstance(item, Arrival):
             self._arrive_at_acceptor(end, item.accepted_at)
             return
+        if lane.pipe is not None:
+            item = self._read_bytes(lane.pipe, item, trusted=end.trusted)
         if isinstance(item, Ending):
             self._lose(end, item.code, item.text)
             return
@@ -234,6 +259,32 @@ class Links:
         lane.taken += size
         if end.open:
             end.host.hear(FrameReceived(end.token, item[0], item[1]))
+
+    def _write(self, pipe: Pipe, item: tuple[FrameKind, bytes] | Ending, due: int) -> None:
+        """A reset has no bytes of its own; every other end is told in a Close frame."""
+        if not isinstance(item, Ending):
+            pipe.write(*item, due)
+        elif item.code is not CloseCode.IO_ERROR:
+            pipe.write(FrameKind.CLOSE, encode(Close(item.code, item.text)), due)
+
+    def _read_bytes(
+        self, pipe: Pipe, sent: tuple[FrameKind, bytes] | Ending, *, trusted: bool
+    ) -> tuple[FrameKind, bytes] | Ending:
+        """Return what has come out of a pipe for what was put into it.
+
+        Raises:
+            AssertionError: it is not the same.
+        """
+        if isinstance(sent, Ending) and sent.code is CloseCode.IO_ERROR:
+            return sent
+        kind, body = pipe.read(trusted=trusted)
+        came: tuple[FrameKind, bytes] | Ending = (kind, body)
+        if kind is FrameKind.CLOSE:
+            close = decode(Close, body)
+            assert close is not None, "a Close frame was spoilt on its way"
+            came = Ending(CloseCode(close.code), close.text)
+        assert came == sent, f"{sent} was sent, {came} came"
+        return came
 
     def _read(self, host: Place) -> None:
         """A slow host reads one item, in the order in which they came, and takes its time."""

@@ -359,6 +359,7 @@ def make_world(
     limits: Limits | None = None,
     checks_every: int = 1,
     real_signatures: bool = False,
+    bytewise: bool = False,
 ) -> World:
     """Return a world for a scenario; `loss` is the share of routed frames lost at each hop."""
     return World(
@@ -367,5 +368,6 @@ def make_world(
         weather=Weather(loss=loss, duplication=loss / 2),
         checks_every=checks_every,
         real_signatures=real_signatures,
+        bytewise=bytewise,
         command=command,
     )

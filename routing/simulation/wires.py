@@ -15,6 +15,7 @@ from routing.errors import CloseCode
 from routing.inputs import Input
 from routing.limits import Nanos
 from routing.messages import FrameKind
+from routing.simulation.pipes import Pipe
 from routing.state import Connection, Direction, Token
 
 __all__ = ["KERNEL_BYTES", "Arrival", "End", "Ending", "Item", "Lane", "Place", "Wire"]
@@ -93,6 +94,7 @@ class Lane:
         "heard_at",
         "items",
         "parted",
+        "pipe",
         "source",
         "stalls",
         "taken",
@@ -109,6 +111,8 @@ class Lane:
         self.clears_at = 0
         """When the last item put on it arrives: nothing overtakes it."""
         self.heard_at = 0
+        self.pipe: Pipe | None = None
+        """What makes bytes of frames and frames of bytes, at that depth."""
         self.parted = False
         """Packets do not pass between its hosts this way."""
         self.stalls = 0

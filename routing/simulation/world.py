@@ -44,6 +44,7 @@ class World(Harm):
         checks_every: The local invariants are checked after every so many steps of a node.
         command: What reproduces this run, for the report of a violation.
         make_core: Another maker of cores, for tests of the world itself.
+        bytewise: Frames travel as sealed bytes through the readers and writers of the service.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class World(Harm):
         checks_every: int = 1,
         command: str = "",
         make_core: Callable[[CoreConfig], Core] = Core,
+        bytewise: bool = False,
     ) -> None:
         self.seed = seed
         self.limits = Limits.recommended() if limits is None else limits
@@ -63,7 +65,13 @@ class World(Harm):
         self.clock = Clock()
         self.trace = Trace()
         weather = Weather() if weather is None else weather
-        self.links = Links(self.clock, Random(f"links {seed}"), weather, self.limits)
+        self.links = Links(
+            self.clock,
+            Random(f"links {seed}"),
+            weather,
+            self.limits,
+            Random(f"bytes {seed}") if bytewise else None,
+        )
         self.network = Network(self.clock, self.links, self.limits, self.trace)
         self.network.after = self._after
         self.hosts: list[Host] = []

@@ -82,6 +82,7 @@ def puppets(
     seed: int = 1,
     weather: Weather | None = None,
     limits: Limits | None = None,
+    bytewise: bool = False,
 ) -> tuple[World, list[Host]]:
     """Return a world of so many started puppets."""
     world = World(
@@ -90,6 +91,7 @@ def puppets(
         limits=limits,
         make_core=lambda config: cast(Core, Puppet(config)),
         command="a test",
+        bytewise=bytewise,
     )
     hosts = [world.add_node() for _ in range(count)]
     world.run(1)
