@@ -34,7 +34,7 @@ from routing.messages import (
 )
 from routing.names import client_name, network_name
 from routing.repeats import Repeats
-from routing.state import CLIENT_KINDS, JOINER_KINDS, LinkRole
+from routing.state import ASKED_AGAIN, CLIENT_KINDS, JOINER_KINDS, LinkRole
 from routing.throttling import ANSWERS
 
 if TYPE_CHECKING:
@@ -47,9 +47,6 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.B
 
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
-
-ASKED_AGAIN = frozenset({MessageKind.REQUEST_NAME, MessageKind.REGISTER, MessageKind.FIND_GROUP})
-"""Kinds that the nearest member answers, and at a repeat whichever member it comes to first."""
 
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 

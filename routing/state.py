@@ -30,6 +30,7 @@ from routing.messages import FrameKind, HelloRole, MessageKind
 
 __all__ = [
     "ALLOWED",
+    "ASKED_AGAIN",
     "CLIENT_KINDS",
     "JOINER_KINDS",
     "ON_CONNECT",
@@ -263,6 +264,13 @@ JOINER_KINDS: Final = frozenset(
 )
 """Routed messages that a joiner or a feeler may send through its proxy."""
 
+assert set(ALLOWED) == set(LinkRole), "a link role without a row"
+
+ASKED_AGAIN: Final = frozenset(
+    {MessageKind.REQUEST_NAME, MessageKind.REGISTER, MessageKind.FIND_GROUP}
+)
+"""Kinds that the nearest member answers, and at a repeat whichever member it comes to first."""
+
 CLIENT_KINDS: Final = frozenset(
     {
         MessageKind.MESSAGE,
@@ -277,5 +285,3 @@ CLIENT_KINDS: Final = frozenset(
     }
 )
 """Kinds that a client may send; FIND_GROUP and WHOLE_WANTED where it weighs what a group says."""
-
-assert set(ALLOWED) == set(LinkRole), "a link role without a row"

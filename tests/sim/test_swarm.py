@@ -116,7 +116,6 @@ def test_same_seed_gives_the_same_trace_under_any_hash_seed() -> None:
         "    print(report.ok, report.digest, report.events, report.counters)\n"
         "print(hash('anything'))\n"
     )
-    path = os.pathsep.join(sys.path)
     outputs = [
         subprocess.run(
             [sys.executable, "-c", script],
