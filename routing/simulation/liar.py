@@ -90,11 +90,11 @@ LIES = tuple(Lie)
 _HEARD_MAX = 256
 """Frames and names kept to be said again."""
 
-_FLOOD_MAX = 200
+_FLOOD_MAX = 100
 """Frames of one flood."""
 
 _REPLAYS_MAX = 20
-_PAUSE_NS_MAX = 3 * SECOND
+_PAUSE_NS_MAX = 5 * SECOND
 """Between two misdeeds."""
 
 _KEPT = (Lie.SWALLOWS, Lie.UNROUTABLE, Lie.FALSE_ACKS)
