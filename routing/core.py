@@ -37,7 +37,7 @@ from routing.filling import Filling
 from routing.founding import Founding
 from routing.frames import Frames
 from routing.groups import Groups
-from routing.hearers import alarm_handlers
+from routing.hearers import alarm_handlers, message_handlers
 from routing.hops import Hops
 from routing.identity import Signer
 from routing.inputs import (
@@ -135,6 +135,7 @@ class Core:
         self._actions: list[do.Action] = []
         self._make_concerns()
         self._alarm_handlers = alarm_handlers(self)
+        self.message_handlers = message_handlers(self)
         self.bootstrapping.configure(config.contacts)
         if config.certificate is not None:
             self.naming.hold(decode(Certificate, config.certificate))

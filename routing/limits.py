@@ -302,6 +302,8 @@ class Limits:
     """Messages of ours that wait for their acknowledgement; more are refused as busy."""
     unacknowledged_bytes: int = 67_108_864
     """The same in bytes of their signed parts."""
+    confirm_delay_ns: int = 20_000_000
+    """So long after the first, direct messages are asked about together; a reply says it before."""
     unconfirmed_max: int = 131_072
     """Direct messages of ours that are not known to have arrived: more than the buffers of their
     connections hold, so what waits is the sender; more are refused as busy."""

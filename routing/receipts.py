@@ -1,9 +1,10 @@
 """Direct messages until they are known to have arrived; repeats of them that come routed.
 
 A connection keeps its frames in order, so a Ping behind direct messages is answered once all of
-them have been taken: one question at a time, for all that went before. What is unanswered when the
-connection ends is sent again, signed and routed; so that nothing is handed over twice, the receiver
-remembers the latest ids of each connection, and for a while those of one that has ended.
+them have been taken: one question at a time, a moment later, for all that went before. What is
+unanswered when the connection ends is sent again, signed and routed; so that nothing is handed over
+twice, the receiver remembers the latest ids of each connection, and for a while those of one that
+has ended.
 """
 
 from __future__ import annotations
@@ -118,9 +119,33 @@ class Receipts:
         if message_id:
             line.since.append(message_id)
             if not line.nonce:
-                self._ask(link, line)
+                self._ask_soon(link, line)
         line.sent += 1
         return line.sent - 1
+
+    def _ask_soon(self, link: Link, line: Line) -> None:
+        """Ask what has arrived in a moment: a reply may say it before, and more may come.
+
+        At once where so much is unknown that senders would be held up.
+        """
+        core = self.core
+        limits, subject = core.limits, link.token.to_bytes(8, "big")
+        if not self.holds_less(limits.unconfirmed_max // 2, limits.unacknowledged_bytes // 2):
+            core.alarms.cancel(("confirm", subject))
+            self._ask(link, line)
+        elif ("confirm", subject) not in core.alarms:
+            core.alarm("confirm", subject, limits.confirm_delay_ns)
+
+    def on_confirm_due(self, subject: bytes) -> None:
+        """Alarm: ask about what is still unknown."""
+        token = int.from_bytes(subject, "big")
+        link, line = self.core.links.get(token), self.lines.get(token)
+        if link is None or line is None or line.nonce:
+            return
+        watched = (self.handed, self.core.batching.handed)
+        line.since = [each for each in line.since if any(each in one for one in watched)]
+        if line.since:
+            self._ask(link, line)
 
     def _ask(self, link: Link, line: Line) -> None:
         line.nonce = self.core.dice.bytes(8)
@@ -141,7 +166,7 @@ class Receipts:
         core.batching.relieve()
         line.nonce, line.asked = b"", []
         if line.since:
-            self._ask(link, line)
+            self._ask_soon(link, line)
         return True
 
     def forget(self, message_id: bytes) -> bool:
@@ -155,6 +180,7 @@ class Receipts:
         """A connection has ended, or is about to; what follows is done when its owner knows."""
         core = self.core
         line = self.lines.pop(link.token, None)
+        core.alarms.cancel(("confirm", link.token.to_bytes(8, "big")))
         watched = (self.handed, core.batching.handed)
         ids = () if line is None else (*line.asked, *line.since)
         if line is not None and any(each in one for each in ids for one in watched):

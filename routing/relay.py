@@ -420,49 +420,7 @@ class Relay:
             core.note(signed.key, f"authority refused: {fault}")
             return
         core.count(f"consumed.{signed.kind.name.lower()}")
-        match signed.kind:
-            case MessageKind.CONNECT_REQUEST:
-                core.connecting.responding.on_request(arrival)
-            case MessageKind.CONNECT_RESPONSE:
-                core.connecting.on_response(arrival)
-            case MessageKind.CONNECT_REFUSED:
-                core.connecting.on_refused(arrival)
-            case MessageKind.REQUEST_NAME:
-                core.naming.on_request(arrival)
-            case MessageKind.NAME_VOTE:
-                core.naming.on_vote(arrival)
-            case MessageKind.FIND_GROUP:
-                core.membership.on_find(arrival)
-            case MessageKind.GROUP_IS:
-                core.membership.on_group(arrival)
-            case MessageKind.COPY:
-                core.groups.on_copy(arrival)
-            case MessageKind.REGISTER:
-                core.registrar.on_register(arrival)
-            case MessageKind.RECORDS:
-                core.registrar.on_records(arrival)
-            case MessageKind.VOUCH:
-                core.registrar.on_vouch(arrival)
-            case MessageKind.VOUCHED:
-                core.vouching.on_vouched(arrival)
-            case MessageKind.UNROUTABLE:
-                core.messaging.on_unroutable(arrival)
-            case MessageKind.ACKNOWLEDGED:
-                core.delivery.on_acknowledged(arrival)
-            case MessageKind.BUSY:
-                core.delivery.on_busy(arrival)
-            case MessageKind.MOVED:
-                core.moving.on_moved(arrival)
-            case MessageKind.FORWARDED:
-                core.moving.on_forwarded(arrival)
-            case MessageKind.PART:
-                core.assembly.on_part(arrival)
-            case MessageKind.MESSAGE | MessageKind.REQUEST | MessageKind.REPLY:
-                core.messaging.on_routed(arrival)
-            case MessageKind.BALLOT:
-                core.ballots.on_ballot(arrival)
-            case MessageKind.WHOLE_WANTED:
-                core.casting.on_wanted(arrival)
+        core.message_handlers[signed.kind](arrival)
 
     def is_genuine(self, arrival: Arrival) -> bool:
         """Tell whether a message is signed by the source it names."""

@@ -61,6 +61,7 @@ def read(body: bytes) -> list[bytes]:
 
 
 def confirm(said: Said, wire: Wire) -> Said:
+    said = Said([*said, *wire.stage.wait(SECOND // 50)])
     (ping,) = said.frames(wire, FrameKind.PING, Ping)
     return wire.say(FrameKind.PONG, ping)
 

@@ -145,7 +145,8 @@ def test_control_message_in_a_direct_frame_closes() -> None:
 
 def test_direct_messages_have_a_lower_priority_than_control() -> None:
     stage, _, _ = pair()
-    send, ping = submit(stage, NodeAddress(ONE.name)).of(Send)
+    (send,) = submit(stage, NodeAddress(ONE.name)).of(Send)
+    (ping,) = stage.wait(SECOND // 50).of(Send)
     assert ping.priority == send.priority, "it asks about what went before"
     assert send.priority > 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from routing.actions import Deliver, Failed
-from routing.bodies import Acknowledged
+from routing.bodies import Acknowledged, Reply
 from routing.errors import CloseCode
 from routing.inputs import StopRequested, Submitted
 from routing.limits import SECOND, Limits
@@ -20,14 +20,17 @@ from routing.messages import (
     NodeAddress,
     Ping,
     Signed,
+    encode,
 )
 from routing.receipts import LATEST
+from routing.requests import token_of
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
 __all__: list[str] = []
 
 ONE, TWO = Person(1), Person(2)
+DELAY = SECOND // 50
 MESSAGE, REQUEST, REPLY = MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY
 FACT = Submitted(7, MESSAGE, NodeAddress(ONE.name), b"text", bytes(16), False, 60 * SECOND, False)
 
@@ -42,6 +45,7 @@ def submit(stage: Stage, kind: MessageKind = MESSAGE, **changes: object) -> Said
 
 
 def asked(said: Said, wire: Wire) -> Ping:
+    said = Said([*said, *wire.stage.wait(DELAY)])
     (ping,) = said.frames(wire, FrameKind.PING, Ping)
     return ping
 
@@ -73,6 +77,33 @@ def test_answered_ping_confirms_all_that_went_before_it() -> None:
     assert stage.core.receipts.handed == {} and stage.core.receipts.bytes == 0
     assert stage.core.counters["direct.confirmed"] == 2
     assert "pong.unasked" not in stage.core.counters
+
+
+def test_nothing_is_asked_where_the_reply_came_first() -> None:
+    stage, one, _ = pair()
+    said = submit(stage, REQUEST)
+    asked_id, payload = direct_id(said, one), said.frames(one, FrameKind.DIRECT, Direct)[0].payload
+    reply = encode(Reply(asked_id, token_of(asked_id, payload), False, b"!"))
+    one.say(FrameKind.DIRECT, Direct(REPLY, b"r" * 16, reply))
+    assert stage.wait(SECOND).bodies(one, FrameKind.PING) == []
+    assert stage.core.receipts.handed == {}
+
+
+def test_what_follows_in_a_moment_is_asked_about_together() -> None:
+    stage, one, _ = pair()
+    said = submit(stage)
+    said += stage.wait(DELAY - 1)
+    said += submit(stage)
+    assert said.bodies(one, FrameKind.PING) == []
+    one.say(FrameKind.PONG, asked(Said(), one))
+    assert stage.core.receipts.handed == {}
+
+
+def test_where_senders_would_soon_be_held_up_it_is_asked_at_once() -> None:
+    stage, one, _ = pair(Limits.recommended().but(unconfirmed_max=4))
+    submit(stage)
+    submit(stage)
+    assert len(submit(stage).bodies(one, FrameKind.PING)) == 1
 
 
 def test_pong_with_another_nonce_confirms_nothing() -> None:

@@ -289,7 +289,7 @@ def test_direct_message_that_the_proxy_did_not_take_is_sent_again_routed() -> No
     stage, wire = client()
     said = submit(stage, REQUEST, to=NodeAddress(FRIEND.name))
     (direct,) = said.frames(wire, FrameKind.DIRECT, Direct)
-    (ping,) = said.frames(wire, FrameKind.PING, Ping)
+    (ping,) = stage.wait(SECOND // 50).frames(wire, FrameKind.PING, Ping)
     assert wire.say(FrameKind.THROTTLED, Throttled(direct.id, 40)) == []
     wire.say(FrameKind.PONG, ping)
     assert ids(stage.wait(SECOND // 25), wire, REQUEST) == [direct.id], "not taken, in spite of it"
