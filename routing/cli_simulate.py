@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from routing.cli_attack import attack
 from routing.simulation.command import form_command
 
 __all__ = ["simulate"]
@@ -27,3 +28,6 @@ def simulate() -> None:
 def form(nodes: int, kill: int, seed: int, loss: float, as_json: bool) -> int:
     """Form a network, kill some of it, wait until it is whole again."""
     return form_command(nodes=nodes, kill=kill, seed=seed, loss=loss, json=as_json)
+
+
+simulate.add_command(attack)

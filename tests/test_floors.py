@@ -112,6 +112,7 @@ FLOORS: dict[str, int] = {
     "actor": 5,
     "gathering": 5,
     "cli": 5,
+    "cli_attack": 5,
     "cli_network": 5,
     "cli_node": 5,
     "cli_simulate": 5,

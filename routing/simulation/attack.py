@@ -28,14 +28,24 @@ from routing.simulation.signer import make_signer
 from routing.simulation.world import World
 from routing.state import LinkRole, Token
 
-__all__ = ["SCENES", "Breach", "Finding", "Search", "Setting", "besiege", "judge", "search"]
+__all__ = [
+    "SCENES",
+    "STATES_MAX",
+    "Breach",
+    "Finding",
+    "Search",
+    "Setting",
+    "besiege",
+    "judge",
+    "search",
+]
 
 SCENES: Final = ("quiet", "asking", "crossing", "connected", "later")
 """What the cores are about when the attack begins.
 
 quiet: they have lost each other and do nothing; asking: X asks for Y; crossing: each asks for the
-other; connected: they have connected, and the attacker has heard it; later: that connection has
-broken too and its attempts are forgotten.
+other; connected: they have connected, and the attacker has heard it; later: that was so long ago
+that neither remembers the attempt, but the attacker does.
 """
 
 STATES_MAX: Final = 2_000_000
@@ -138,7 +148,7 @@ def besiege(setting: Setting) -> tuple[Siege, Attacker, Moment]:
 def _three(setting: Setting) -> World:
     """Return a whole network of two and the attacker's neighbour, its quotas free and low."""
     limits = Limits.recommended().but(
-        exempt_networks=(), dials_per_address=3, dials_per_address_per_minute=4
+        exempt_networks=(), dials_per_address=2, dials_per_address_per_minute=3
     )
     world = make_world(
         setting.seed, command="", limits=limits, real_signatures=setting.real_signatures
@@ -187,10 +197,7 @@ def _set(siege: Siege, attacker: Attacker, moment: Moment, scene: str) -> Moment
             break
         moment = step[1]()
     assert len(siege.view(moment, 0).table) == 2, "without an attack the two connect"
-    if scene == "later":
-        moment = _part(siege, moment)
-        moment = attacker.wait(moment, 2 * attacker.patience)
-    return moment
+    return attacker.wait(moment, attacker.patience) if scene == "later" else moment
 
 
 def _part(siege: Siege, moment: Moment) -> Moment:

@@ -23,7 +23,7 @@ from routing.core import Core
 from routing.errors import CloseCode, DialFailure, Refusal
 from routing.identity import Signer
 from routing.inputs import FrameReceived, Lost
-from routing.limits import ROUTES_MAX, SECOND
+from routing.limits import ROUTES_MAX, SECOND, Nanos
 from routing.messages import (
     NO_ATTEMPT,
     Ack,
@@ -47,18 +47,15 @@ from routing.messages import (
     open_envelope,
     signed_text,
 )
+from routing.simulation.hearsay import Known, attempt_of, routed, spell
 from routing.simulation.siege import (
     MALLORY,
     WHO,
-    Known,
     Line,
     Moment,
     Siege,
     Step,
-    attempt_of,
-    routed,
     shut,
-    spell,
     with_new,
 )
 from routing.state import ALLOWED, LinkRole, Token
@@ -410,7 +407,7 @@ class Attacker:
 
     def wait(self, moment: Moment, span: int) -> Moment:
         """Let time pass for both."""
-        moment = replace(moment, now=moment.now + span)
+        moment = replace(moment, now=Nanos(moment.now + span))
         for who in (0, 1):
             moment = self.siege.urge(moment, who, "wait", partial(Core.on_deadline, now=moment.now))
         return moment

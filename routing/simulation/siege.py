@@ -15,33 +15,23 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
 from routing import actions as act
-from routing.bodies import ConnectRefused, ConnectRequest, ConnectResponse
 from routing.core import Core, CoreConfig
 from routing.errors import CloseCode, DialFailure
 from routing.inputs import Accepted, DialFailed, Dialled, FrameReceived, Input, Lost
 from routing.limits import Nanos
 from routing.messages import (
-    Ack,
-    Confirmation,
-    Envelope,
     FrameKind,
-    Hello,
-    MessageKind,
     NodeAddress,
-    SecondaryFailed,
     ViaAddress,
-    decode,
-    encode,
     open_envelope,
 )
+from routing.simulation.hearsay import Item, Known, canonical, is_of_note, spell
 from routing.state import Connection, Direction, LinkRole, Token
 
 __all__ = [
     "MALLORY",
     "WHO",
     "Flight",
-    "Item",
-    "Known",
     "Line",
     "Moment",
     "Seat",
@@ -54,12 +44,6 @@ MALLORY: Final = 2
 """The attacker's seat; 0 and 1 are the two cores."""
 
 WHO: Final = ("X", "Y", "M")
-
-Known: TypeAlias = tuple[FrameKind, bytes]
-"""One thing the attacker has heard: a Hello, a Ping, or the envelope of a routed message."""
-
-Item: TypeAlias = tuple[FrameKind, bytes] | CloseCode | None
-"""What is on its way: a frame, the end of the connection, or the connection itself (None)."""
 
 T = TypeVar("T")
 
@@ -248,6 +232,8 @@ class Siege:
         moment = self._look(moment, who)
         for action in actions:
             moment = self._execute(moment, who, action)
+        if all(_matters(line) for line in moment.lines):
+            return moment
         return replace(moment, lines=tuple(line for line in moment.lines if _matters(line)))
 
     def _remember(self, core: Core) -> bytes:
@@ -274,6 +260,8 @@ class Siege:
                     roles = _put(line.roles, side, int(entry[0]))
                     moment = _with_line(moment, index, replace(line, roles=roles))
                     line = moment.lines[index]
+        if moment.took[who].issuperset(view.attempts):
+            return moment
         took = moment.took[who].union(view.attempts)
         return replace(moment, took=_put(moment.took, who, took))
 
@@ -487,75 +475,6 @@ def _find(moment: Moment, who: int, token: int) -> tuple[int, int]:
 
 def _matters(line: Line) -> bool:
     return any(line.tokens) or any(line.towards)
-
-
-# -- frames
-
-
-def canonical(frame: Known) -> Known:
-    """Return a routed message without what relays change on its way."""
-    if frame[0] is not FrameKind.ROUTED:
-        return frame
-    opened = open_envelope(frame[1])
-    assert opened is not None, "a core sends envelopes only"
-    return FrameKind.ROUTED, routed(opened[0].signed, opened[0].signature, 0)
-
-
-def routed(signed: bytes, signature: bytes, route: int) -> bytes:
-    """Return the body of a ROUTED frame, as it leaves its source or is sent again."""
-    return encode(Envelope(0, route, signed, signature))
-
-
-BODIES: Final = {
-    MessageKind.CONNECT_REQUEST: ConnectRequest,
-    MessageKind.CONNECT_RESPONSE: ConnectResponse,
-    MessageKind.CONNECT_REFUSED: ConnectRefused,
-}
-"""Routed messages that the attacker passes on, keeps and sends again; others he drops."""
-
-OF_ATTEMPTS: Final = {
-    FrameKind.HELLO: Hello,
-    FrameKind.ACK: Ack,
-    FrameKind.CONFIRMATION: Confirmation,
-    FrameKind.SECONDARY_FAILED: SecondaryFailed,
-}
-
-
-def attempt_of(frame: Known) -> bytes:
-    """Return the attempt that a frame or routed message is about, empty if about none."""
-    kind, body = frame
-    if kind is FrameKind.ROUTED:
-        opened = open_envelope(body)
-        record = BODIES.get(opened[1].kind) if opened is not None else None
-        inner = None if record is None or opened is None else decode(record, opened[1].body)
-    else:
-        record = OF_ATTEMPTS.get(kind)
-        inner = None if record is None else decode(record, body)
-    return b"" if inner is None else inner.attempt
-
-
-def is_of_note(frame: Known) -> bool:
-    """Tell whether a frame belongs to the two-way connect, or asks for an answer."""
-    return frame[0] is FrameKind.PING or bool(attempt_of(frame))
-
-
-def spell(item: Item) -> str:
-    """Return one thing on its way for people; an attempt by the first bytes of its id."""
-    if item is None:
-        return "a connection"
-    if isinstance(item, CloseCode):
-        return f"the end ({item.name})"
-    kind, body = item
-    label = kind.name.capitalize()
-    if kind is FrameKind.HELLO:
-        hello = decode(Hello, body)
-        label = f"Hello({hello.role.name})" if hello is not None else label
-    elif kind is FrameKind.ROUTED:
-        opened = open_envelope(body)
-        if opened is not None:
-            label = opened[1].kind.name.title().replace("_", "")
-    attempt = attempt_of(item)
-    return f"{label} of {attempt[:2].hex()}" if attempt.strip(b"\0") else label
 
 
 def _say(moment: Moment, text: str) -> Moment:

@@ -6,22 +6,30 @@ them, and nothing but a simulation makes one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from routing.attempts import Attempt
 from routing.bodies import ConnectResponse
 from routing.certificates import certified_name
 from routing.connecting import Connecting
-from routing.core import Core, CoreConfig
+from routing.core import Core
+from routing.dials import Dials
 from routing.frames import Frames
 from routing.inputs import Accepted, Dialled, Input
 from routing.limits import Nanos
 from routing.links import Link
 from routing.responding import Responding
+from routing.simulation.attack import Breach, Setting
 
-__all__ = ["WEAKENED", "AnyResponder", "Unacknowledged", "Unbound"]
+__all__ = [
+    "WEAKENED",
+    "AnyResponder",
+    "Unacknowledged",
+    "Unbound",
+    "Unbudgeted",
+    "Weakness",
+]
 
 CONSTANT: Final = b"the same on every connection".ljust(32)
 
@@ -85,9 +93,40 @@ class AnyResponder(Core):
         self.frames = Frames(self)
 
 
-WEAKENED: Final[dict[str, Callable[[CoreConfig], Core]]] = {
-    "binding": Unbound,
-    "ack": Unacknowledged,
-    "responder": AnyResponder,
+class _Lavish(Dials):
+    """No bound for one address."""
+
+    def is_exempt(self, host: str) -> bool:
+        return True
+
+
+class Unbudgeted(Core):
+    """Dials an address as often as anybody asks."""
+
+    def _make_concerns(self) -> None:
+        super()._make_concerns()
+        self.dials = _Lavish(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """One lock that is off, and the setting in which the next lock does not hide it."""
+
+    setting: Setting
+    breach: Breach
+    """What comes of it."""
+
+
+WEAKENED: Final = {
+    "binding": Weakness(
+        Setting(make_core=Unbound, scene="asking", moves=2, claimed=True, sniff=True),
+        Breach.FAR_END,
+    ),
+    "ack": Weakness(
+        Setting(make_core=Unacknowledged, scene="quiet", moves=2, claimed=True),
+        Breach.FAR_END,
+    ),
+    "responder": Weakness(Setting(make_core=AnyResponder, scene="asking", moves=2), Breach.FAR_END),
+    "budget": Weakness(Setting(make_core=Unbudgeted, scene="quiet", moves=3), Breach.DIALS),
 }
 """By what each lacks."""
