@@ -29,7 +29,6 @@ cdef class TimedFilter(Shelf):
     cdef int64_t _look(self, object key, object now) except -2
     cdef int64_t _live_at(self, object key, double now) except -2
     cdef object _source_of(self, object key, object value)
-    cdef int _check_slots(self) except -1
     cdef int _check_queue(
         self,
         const Queue* queue,

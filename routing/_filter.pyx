@@ -40,8 +40,8 @@ from routing._seen cimport (
     lifetime_of,
     moment_of,
 )
-from routing._shelf cimport AGED, FREE, GONE, LIVE, Shelf, lookup
-from routing._slots cimport slot_home, spelt, tag_of
+from routing._shelf cimport AGED, FREE, GONE, LIVE, Shelf, lookup, tag_for
+from routing._slots cimport slots_check
 
 from collections.abc import MutableMapping
 from types import GenericAlias
@@ -51,7 +51,9 @@ from routing._seen import MessageFilter, coarse
 __all__ = ["MessageFilter", "TimedFilter", "coarse"]
 
 
+# With a trashcan, for a filter in a filter in a filter would use up the stack when it is let go of.
 @cython.final
+@cython.trashcan(True)
 cdef class TimedFilter(Shelf):
     """A mapping whose entries expire; what leaves by age or capacity comes out of `expire`.
 
@@ -102,7 +104,7 @@ cdef class TimedFilter(Shelf):
         The age starts anew; `ttl` is for this once. An aged entry found under the key departs. O(1)
         amortised, O(log n) with a ttl of its own or with sources.
         """
-        cdef uint32_t tag = tag_of(hash(key))
+        cdef uint32_t tag = tag_for(key)
         cdef double lifetime = 0 if ttl is None else lifetime_of(ttl)
         cdef object source = None if self._sources is None else self._source_of(key, value)
         self._moment(now)
@@ -113,7 +115,7 @@ cdef class TimedFilter(Shelf):
     def get(self, key, default=None, *, now=None):
         """Return the live value of `key`, or `default`. O(1); does not extend its life."""
         cdef int64_t who = self._look(key, now)
-        return default if who < 0 else self._pairs[2 * who + 1]
+        return default if who < 0 else <object> self._entries[who].value
 
     def contains(self, key, *, now=None):
         """Tell whether `key` has a live entry: `in`, for a caller that has `now`. O(1)."""
@@ -126,11 +128,11 @@ cdef class TimedFilter(Shelf):
         cdef int64_t who = self._look(key, None)
         if who < 0:
             raise KeyError(key)
-        return self._pairs[2 * who + 1]
+        return <object> self._entries[who].value
 
     def __setitem__(self, key, value):
         """Hold `value` under `key` from now on, as `insert` does by the filter's clock and ttl."""
-        cdef uint32_t tag = tag_of(hash(key))
+        cdef uint32_t tag = tag_for(key)
         cdef object source = None if self._sources is None else self._source_of(key, value)
         if self._is_coarse and not ROUTING_DEBUG:
             self._latest = max(self._latest, coarse_seconds())
@@ -194,14 +196,14 @@ cdef class TimedFilter(Shelf):
         who = queue_first(&self._live, self._entries)
         if who == NONE:
             raise KeyError("popitem(): nothing is live")
-        key = self._pairs[2 * <Py_ssize_t> who]
+        key = <object> self._entries[who].key
         return key, self.take(who)
 
     def setdefault(self, key, default=None):
         """Return the live value of `key`; without one hold `default` under it and return that."""
         cdef int64_t who = self._look(key, None)
         if who >= 0:
-            return self._pairs[2 * who + 1]
+            return <object> self._entries[who].value
         self[key] = default
         return default
 
@@ -297,20 +299,20 @@ cdef class TimedFilter(Shelf):
 
     cdef object insert_at(self, object key, object value, double now, double ttl):
         # As insert(); ttl 0 means the filter's own.
-        cdef uint32_t tag = tag_of(hash(key))
+        cdef uint32_t tag = tag_for(key)
         cdef object source = None if self._sources is None else self._source_of(key, value)
         self._latest = max(self._latest, now)
         return self.put(key, value, tag, ttl if ttl > 0 else self.ttl, ttl > 0, source)
 
     cdef object get_at(self, object key, double now, object default):
         cdef int64_t who = self._live_at(key, now)
-        return default if who < 0 else self._pairs[2 * who + 1]
+        return default if who < 0 else <object> self._entries[who].value
 
     cdef bint contains_at(self, object key, double now) except -1:
         return self._live_at(key, now) >= 0
 
     cdef object remove_any(self, object key):
-        cdef int64_t who = lookup(self, key, tag_of(hash(key)))
+        cdef int64_t who = lookup(self, key, tag_for(key))
         return None if who < 0 else self.take(<uint32_t> who)
 
     cdef list expire_at(self, double now):
@@ -341,7 +343,7 @@ cdef class TimedFilter(Shelf):
             return self._live_at(key, self._moment(now))
         if ROUTING_DEBUG:
             check_thread(self._thread)
-        who = lookup(self, key, tag_of(hash(key)))
+        who = lookup(self, key, tag_for(key))
         if who < 0:
             return -1
         if self._is_coarse:
@@ -351,7 +353,7 @@ cdef class TimedFilter(Shelf):
         return -1
 
     cdef int64_t _live_at(self, object key, double now) except -2:
-        cdef int64_t who = lookup(self, key, tag_of(hash(key)))
+        cdef int64_t who = lookup(self, key, tag_for(key))
         # Foreign code in the lookup may have brought a later moment.
         now = max(now, self._latest)
         if who < 0 or self._entries[who].mark & STATE != LIVE or self._entries[who].expires <= now:
@@ -374,7 +376,7 @@ cdef class TimedFilter(Shelf):
         self._next_order = max(self._next_order, insertions)
 
     def _farthest(self):
-        """Return how many slots from its home the farthest entry has stood; for tests."""
+        """Return how many steps from its home the farthest entry has stood; for tests."""
         return self._slots.reach
 
     def _check(self):
@@ -384,47 +386,26 @@ cdef class TimedFilter(Shelf):
         for who in range(self._used):
             states[self._entries[who].mark & STATE] += 1
             if self._entries[who].mark & STATE == FREE:
-                assert self._pairs[2 * <Py_ssize_t> who] is None
-                assert self._pairs[2 * <Py_ssize_t> who + 1] is None
-            else:
-                assert self._entries[who].order < self._next_order
+                continue
+            assert self._entries[who].order < self._next_order
+            assert self._entries[who].key != NULL and self._entries[who].value != NULL
             if self._entries[who].mark & STATE == LIVE:
                 assert isfinite(self._latest)
         assert states[LIVE] == self._live_count <= self._capacity
         assert states[AGED] + states[GONE] == self._departed_count
         assert states[LIVE] + states[AGED] == self._slots.used
-        assert self._used <= self._room and len(self._pairs) >= 2 * <Py_ssize_t> self._used
+        assert self._used <= self._room
         who, at = self._free, 0
         while who != NONE:
             assert self._entries[who].mark & MARKS == FREE
             who, at = self._places[who].after, at + 1
         assert at == states[FREE]
-        self._check_slots()
+        slots_check(&self._slots, self._entries, 1 << LIVE | 1 << AGED)
+        assert self._room <= self._slots.low
         self._check_queue(&self._live, self._places, LIVE, NONE, self._live_count)
         assert self._departed.heap_count == 0
         self._check_departed()
         self._check_groups()
-
-    cdef int _check_slots(self) except -1:
-        cdef uint32_t mask = (<uint32_t> 1 << self._slots.bits) - 1
-        cdef uint32_t* each = self._slots.each
-        cdef uint32_t at, home, who, used = 0
-        assert self._slots.hit <= mask <= self._slots.low and self._room <= self._slots.low
-        for at in range(mask + 1):
-            if each[at] == NONE:
-                continue
-            used += 1
-            who = each[at] & self._slots.low
-            assert each[at] == spelt(&self._slots, self._entries[who].mark, who)
-            assert self._entries[who].mark & STATE in (LIVE, AGED)
-            home = slot_home(&self._slots, self._entries[who].mark)
-            while home != at:
-                assert each[home] != NONE, "a gap hides an entry from its lookup"
-                home = (home + 1) & mask
-            home = slot_home(&self._slots, self._entries[who].mark)
-            assert ((at - home) & mask) <= self._slots.reach
-        assert used == self._slots.used and 3 * used <= 2 * (mask + 1)
-        return 0
 
     cdef int _check_queue(
         self,

@@ -1,13 +1,15 @@
 # Positions of a table in order of deadline, and source groups ranked by size: C memory only.
 #
-# It holds no Python object and runs no Python code, so nothing can re-enter it. A table has one
+# It counts no reference and runs no Python code, so nothing can re-enter it. A table has one
 # `Entry` for each position and one `Place` for each position and queue. Entries that live for the
 # default time come in order of deadline by themselves, because time does not go back: they stand in
 # a linked list. Those with a time of their own stand in a second list as long as they come in order
 # too, and otherwise in a binary heap.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
+from libc.stdlib cimport qsort
 
 
 cdef extern from *:
@@ -25,6 +27,10 @@ cdef enum:
 
 
 cdef struct Entry:
+    # All that a lookup asks for, in half a line of the cache. The references are the table's own,
+    # and none while the entry is free.
+    PyObject* key
+    PyObject* value
     double expires
     uint32_t order  # rises with every insertion; breaks ties of deadline
     uint32_t mark  # bits of the key's hash, and in the lowest three STATE and HEAPED
@@ -49,9 +55,11 @@ cdef inline int due_compare(const void* one, const void* two) noexcept nogil:
     return -1 if a.order < b.order else 1
 
 
-cdef inline Due* dues(const Entry* entries, uint32_t used, uint32_t states) noexcept nogil:
-    # What is in one of these states (bit n for state n), as memory for the caller to free and
-    # sort. NULL if there is no memory.
+cdef inline Due* dues(
+    const Entry* entries, uint32_t used, uint32_t states, uint32_t* found
+) noexcept nogil:
+    # What is in one of these states (bit n for state n) and how much it is, as memory for the
+    # caller to free and sort. NULL if there is no memory.
     cdef Due* due = <Due*> PyMem_RawMalloc((<size_t> used + 1) * sizeof(Due))
     cdef uint32_t who, count = 0
     if due == NULL:
@@ -62,7 +70,23 @@ cdef inline Due* dues(const Entry* entries, uint32_t used, uint32_t states) noex
             due[count].order = entries[who].order
             due[count].who = who
             count += 1
+    found[0] = count
     return due
+
+
+cdef inline int orders_renew(Entry* entries, uint32_t used, uint32_t states) noexcept nogil:
+    # Count what is in these states from 0 on, as before; -1 if there is no memory.
+    cdef uint32_t at, count = 0
+    cdef Due* due = dues(entries, used, states, &count)
+    if due == NULL:
+        return -1
+    for at in range(count):
+        due[at].expires = 0
+    qsort(due, count, sizeof(Due), due_compare)
+    for at in range(count):
+        entries[due[at].who].order = at
+    PyMem_RawFree(due)
+    return 0
 
 
 cdef struct Queue:
@@ -161,6 +185,22 @@ cdef inline void queue_append(Queue* queue, Place* places, uint32_t who) noexcep
     else:
         places[queue.last].after = who
     queue.last = who
+
+
+cdef inline int queue_sort(
+    Queue* queue, Place* places, const Entry* entries, uint32_t used, uint32_t states
+) noexcept nogil:
+    # Put the list, which is all that is in these states, in order; -1 if there is no memory.
+    cdef uint32_t at, count = 0
+    cdef Due* due = dues(entries, used, states, &count)
+    if due == NULL:
+        return -1
+    qsort(due, count, sizeof(Due), due_compare)
+    queue.first = queue.last = NONE
+    for at in range(count):
+        queue_append(queue, places, due[at].who)
+    PyMem_RawFree(due)
+    return 0
 
 
 cdef inline void queue_append_own(Queue* queue, Place* places, uint32_t who) noexcept nogil:
@@ -325,3 +365,14 @@ cdef inline int groups_reserve(Groups* groups) noexcept nogil:
     groups.ranking = ranking
     groups.room = room
     return 0
+
+
+cdef inline void groups_free(Groups* groups) noexcept nogil:
+    cdef uint32_t group
+    for group in range(groups.used):
+        queue_free(&groups.each[group].queue)
+    PyMem_RawFree(groups.each)
+    PyMem_RawFree(groups.ranking)
+    groups.each = NULL
+    groups.ranking = NULL
+    groups.room = groups.used = groups.ranked = 0

@@ -2,11 +2,13 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from routing._queue cimport NONE, Entry, Groups, Place, Queue
-from routing._slots cimport Slots, slot_home, spelt
+from routing._slots cimport (
+    BUCKET, Slots, bucket_look, bucket_next, lowest, slot_home, spelt, tag_of,
+)
 from routing._tokens cimport ByToken
 
 
@@ -22,9 +24,9 @@ cdef class Shelf:
     cdef double _latest
     cdef uint32_t _capacity
     cdef bint _grouped
-    # Keys and values are Python's to collect, so they stand in a list, each key before its value;
-    # the rest is ours.
-    cdef list _pairs
+    # The garbage collector has taken keys and values away.
+    cdef bint _collected
+    # Only one that is not FREE has a key and a value.
     cdef Entry* _entries
     cdef Place* _places
     cdef Place* _group_places
@@ -65,12 +67,14 @@ cdef extern from *:
     #define ROUTING_COMPARED_AS(one, two, type) \\
         (Py_TYPE(one)->tp_richcompare == ((PyTypeObject *)(type))->tp_richcompare \\
          && Py_TYPE(two)->tp_richcompare == ((PyTypeObject *)(type))->tp_richcompare)
+    #define ROUTING_HASHED_AS(one, type) \\
+        (Py_TYPE(one)->tp_hash == ((PyTypeObject *)(type))->tp_hash)
     """
-    const int64_t UNSURE "ROUTING_UNSURE"
+    const int UNSURE "ROUTING_UNSURE"
+    # Whether it is hashed as this type hashes.
+    bint hashed_as "ROUTING_HASHED_AS" (PyObject* one, PyObject* type) noexcept
     # Whether both are compared as this type compares, and no class of its own has another way.
     bint compared_as "ROUTING_COMPARED_AS" (PyObject* one, PyObject* two, PyObject* type) noexcept
-    # Borrowed, unlike an element in the words of the language.
-    PyObject* PyList_GET_ITEM(object pairs, Py_ssize_t at) noexcept
 
 
 cdef inline bint same_bytes(object one, object two) noexcept:
@@ -83,36 +87,59 @@ cdef inline bint same_bytes(object one, object two) noexcept:
     return memcmp(PyBytes_AS_STRING(one), PyBytes_AS_STRING(two), <size_t> size) == 0
 
 
+cdef inline uint32_t tag_for(object key) except? 0xFFFFFFFF:
+    # The bits of the key's hash; a token is its own.
+    cdef uint64_t token
+    if hashed_as(<PyObject*> key, <PyObject*> ByToken):
+        token = (<ByToken> key)._token
+        if token - 1 < <uint64_t> 0x1FFFFFFFFFFFFFFE:
+            return tag_of(<Py_hash_t> token)
+    return tag_of(hash(key))
+
+
+cdef inline int likeness(PyObject* one, PyObject* two) noexcept:
+    # Whether two keys are equal, or UNSURE.
+    if one == two:
+        return True
+    if PyBytes_CheckExact(<object> one) and PyBytes_CheckExact(<object> two):
+        return same_bytes(<object> one, <object> two)
+    if compared_as(one, two, <PyObject*> ByToken):
+        return (<ByToken> one)._token == (<ByToken> two)._token
+    return UNSURE
+
+
 cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
     # Find without foreign code and without a call: the entry, -1 for none, or UNSURE where a key's
     # own __eq__ must be asked.
-    cdef uint32_t mask = (<uint32_t> 1 << self._slots.bits) - 1
     cdef uint32_t wanted = spelt(&self._slots, tag, 0)
-    cdef uint32_t at, who
-    cdef PyObject* candidate
-    at = slot_home(&self._slots, tag)
-    if self._pairs is None:
+    cdef uint32_t high = ~self._slots.low
+    cdef uint32_t at, bucket, seen, like, who
+    cdef int same
+    if self._collected:
         return UNSURE
+    at = slot_home(&self._slots, tag)
+    who = self._slots.each[at]
+    if (who ^ wanted) & high == 0 and who != NONE:
+        who &= self._slots.low
+        same = likeness(self._entries[who].key, <PyObject*> key)
+        if same:
+            self._slots.hit = at
+            return <int64_t> who if same > 0 else <int64_t> UNSURE
+    bucket = at // BUCKET
     while True:
-        who = self._slots.each[at]
-        if who == NONE:
+        seen = bucket_look(&self._slots.each[BUCKET * bucket], wanted, high)
+        like = seen & (BUCKET * BUCKET - 1)
+        while like:
+            at = BUCKET * bucket + lowest(like)
+            who = self._slots.each[at] & self._slots.low
+            same = likeness(self._entries[who].key, <PyObject*> key)
+            if same:
+                self._slots.hit = at
+                return <int64_t> who if same > 0 else <int64_t> UNSURE
+            like &= like - 1
+        if seen >> BUCKET:
             return -1
-        if who & ~self._slots.low == wanted:
-            who &= self._slots.low
-            candidate = PyList_GET_ITEM(self._pairs, 2 * <Py_ssize_t> who)
-            if candidate == <PyObject*> key:
-                break
-            if PyBytes_CheckExact(<object> candidate) and PyBytes_CheckExact(key):
-                if same_bytes(<object> candidate, key):
-                    break
-            elif compared_as(candidate, <PyObject*> key, <PyObject*> ByToken):
-                if (<ByToken> candidate)._token == (<ByToken> key)._token:
-                    break
-            else:
-                return UNSURE
-        at = (at + 1) & mask
-    self._slots.hit = at
-    return who
+        bucket = bucket_next(&self._slots, bucket)
 
 
 cdef inline int64_t lookup(Shelf self, object key, uint32_t tag) except -2:

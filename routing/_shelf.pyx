@@ -1,31 +1,40 @@
 """The table under the timed filter: entries found by key, queued by deadline, grouped by source.
 
-Open addressing over entries in C; keys and values stand in Python lists. Only `find` runs foreign
-code (a key's `__eq__`), and it ends with its answer still true. Everything else is plain C work on
-plain C memory until the last reference is dropped, so nothing can get in halfway. It reads no
-clock, checks no argument and is no public face: that is `routing._filter`.
+Open addressing over entries in C, which hold their keys and values themselves and show them to the
+garbage collector. Only `find` runs foreign code (a key's `__eq__`), and it ends with its answer
+still true. Everything else is plain C work on plain C memory until the last reference is dropped,
+so nothing can get in halfway. It reads no clock, checks no argument and is no public face: that is
+`routing._filter`.
 """
 
 from cpython.bytes cimport PyBytes_CheckExact
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from cpython.list cimport PyList_SET_ITEM
-from cpython.object cimport Py_EQ, PyObject_RichCompareBool
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompareBool
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport qsort
 
 from routing._queue cimport (
-    HEAPED, MARKS, NONE, STATE, Due, Entry, Place, due_compare, dues, earlier, groups_reserve,
-    queue_append, queue_first, queue_free, queue_init, queue_put, queue_remove, queue_reserve,
-    rerank, victim,
+    HEAPED, MARKS, NONE, STATE, Due, Entry, Place, due_compare, dues, earlier, groups_free,
+    groups_reserve, orders_renew, queue_append, queue_first, queue_free, queue_init, queue_put,
+    queue_remove, queue_reserve, queue_sort, rerank, victim,
 )
 from routing._slots cimport (
-    SLOT_BITS_LEAST, bits_more, slot_delete, slot_home, slot_put, slots_full, slots_renew,
+    BUCKET, SLOT_BITS_LEAST, bits_more, bucket_home, bucket_look, bucket_next, lowest, slot_delete,
+    slot_put, slots_full, slots_renew, spelt,
 )
 
 __all__ = ["Shelf"]
 
-NOTHING = (None,) * 512
+cdef extern from *:
+    # Counted by hand: a reference in an entry is no variable of the language.
+    void keep "Py_INCREF" (PyObject* held) noexcept
+    void drop "Py_DECREF" (PyObject* held) noexcept
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    ctypedef int (*traverseproc)(PyObject*, visitproc, void*) noexcept
+    ctypedef int (*inquiry)(PyObject*) noexcept
+    ctypedef struct Kind "PyTypeObject":
+        traverseproc tp_traverse
+        inquiry tp_clear
 
 cdef enum:
     # A key whose own __eq__ changes the table each time makes a lookup start again so often.
@@ -55,7 +64,6 @@ cdef class Shelf:
         queue_init(&self._live)
         queue_init(&self._departed)
         self._capacity = 0x7FFFFFFF
-        self._pairs = []
         self._free = NONE
         self._group_free = []
         self._group_sources = []
@@ -63,16 +71,7 @@ cdef class Shelf:
         rebuild_slots(self, SLOT_BITS_LEAST, 0)
 
     def __dealloc__(self):
-        cdef uint32_t group
-        queue_free(&self._live)
-        for group in range(self._groups.used):
-            queue_free(&self._groups.each[group].queue)
-        PyMem_RawFree(self._groups.each)
-        PyMem_RawFree(self._groups.ranking)
-        PyMem_RawFree(self._entries)
-        PyMem_RawFree(self._places)
-        PyMem_RawFree(self._group_places)
-        PyMem_RawFree(self._group_of)
+        drop_all(self)
         PyMem_RawFree(self._slots.each)
 
     # -- what the filter calls
@@ -84,22 +83,24 @@ cdef class Shelf:
         # The entry in the table under `key`, or -1.
         cdef object candidate
         cdef uint64_t version
-        cdef uint32_t at, mask, who
+        cdef uint32_t wanted, bucket, seen, like, who
         cdef bint same
         cdef int _try
-        if self._pairs is None:
+        if self._collected:
             raise_collected()
         for _try in range(LOOKUPS_MAX):
             version = self._slots.version
-            mask = (<uint32_t> 1 << self._slots.bits) - 1
-            at = slot_home(&self._slots, tag)
-            while True:
-                who = self._slots.each[at]
-                if who == NONE:
-                    return -1
-                who &= self._slots.low
-                if self._entries[who].mark & ~<uint32_t> MARKS == tag:
-                    candidate = self._pairs[2 * <Py_ssize_t> who]
+            bucket = bucket_home(&self._slots, tag)
+            wanted = spelt(&self._slots, tag, 0)
+            while version == self._slots.version:
+                seen = bucket_look(&self._slots.each[BUCKET * bucket], wanted, ~self._slots.low)
+                like = seen & (BUCKET * BUCKET - 1)
+                while like:
+                    who = self._slots.each[BUCKET * bucket + lowest(like)] & self._slots.low
+                    like &= like - 1
+                    if self._entries[who].mark & ~<uint32_t> MARKS != tag:
+                        continue
+                    candidate = <object> self._entries[who].key
                     if candidate is key:
                         return who
                     if PyBytes_CheckExact(candidate) and PyBytes_CheckExact(key):
@@ -110,7 +111,10 @@ cdef class Shelf:
                         break
                     if same:
                         return who
-                at = (at + 1) & mask
+                else:
+                    if seen >> BUCKET:
+                        return -1
+                    bucket = bucket_next(&self._slots, bucket)
             # Dropping what may be the last reference runs foreign code: that must come before the
             # version is read again.
             candidate = None
@@ -126,19 +130,21 @@ cdef class Shelf:
         cdef object old
         cdef uint32_t group = NONE
         cdef int64_t found
-        if self._free == NONE and self._used == self._room:
-            make_room(self)
         found = lookup(self, key, tag)
         if is_due(self):
             self.sweep()
-        reserve(self)
+        count_on(self)
+        if found < 0 or self._entries[found].mark & STATE != LIVE:
+            reserve(self)
         if source is not None:
             group = group_for(self, source)
         if own_ttl:
             reserve_heaps(self, group)
         if found >= 0 and self._entries[found].mark & STATE == LIVE:
-            old = self._pairs[2 * <Py_ssize_t> found + 1]
-            self._pairs[2 * <Py_ssize_t> found + 1] = value
+            old = <object> self._entries[found].value
+            drop(self._entries[found].value)
+            keep(<PyObject*> value)
+            self._entries[found].value = <PyObject*> value
             unlink(self, <uint32_t> found, group)
             link(self, <uint32_t> found, ttl, own_ttl, group)
             return old
@@ -149,7 +155,10 @@ cdef class Shelf:
             depart(self, victim(&self._groups, &self._live, self._entries, group), GONE, group)
         found = self._free
         self._free = self._places[found].after
-        stand(self, <uint32_t> found, key, value)
+        keep(<PyObject*> key)
+        keep(<PyObject*> value)
+        self._entries[found].key = <PyObject*> key
+        self._entries[found].value = <PyObject*> value
         self._entries[found].mark = tag
         slot_put(&self._slots, self._entries, <uint32_t> found)
         link(self, <uint32_t> found, ttl, own_ttl, group)
@@ -158,8 +167,8 @@ cdef class Shelf:
     cdef object take(self, uint32_t who):
         # Remove an entry of the table. Key and value are kept until the table is whole again, for
         # their __del__ may use it.
-        cdef object _key = self._pairs[2 * <Py_ssize_t> who]
-        cdef object value = self._pairs[2 * <Py_ssize_t> who + 1]
+        cdef object _key = <object> self._entries[who].key
+        cdef object value = <object> self._entries[who].value
         if self._entries[who].mark & STATE == LIVE:
             slot_delete(&self._slots, self._entries, who)
             unlink(self, who, NONE)
@@ -172,8 +181,7 @@ cdef class Shelf:
         cdef uint32_t group = self.group_at(who)
         if own_ttl:
             reserve_heaps(self, group)
-        if self._next_order == NONE:
-            renumber(self)
+        count_on(self)
         unlink(self, who, group)
         link(self, who, ttl, own_ttl, group)
         return 0
@@ -181,7 +189,7 @@ cdef class Shelf:
     cdef int sweep(self) except -1:
         # Let depart what is no longer live at the latest moment.
         cdef uint32_t who = queue_first(&self._live, self._entries)
-        if self._pairs is None:
+        if self._collected:
             raise_collected()
         while who != NONE and self._entries[who].expires <= self._latest:
             depart(self, who, AGED, NONE)
@@ -204,35 +212,35 @@ cdef class Shelf:
             if who == NONE:
                 give_back(self)
                 return []
-            key = self._pairs[2 * <Py_ssize_t> who]
-            value = self._pairs[2 * <Py_ssize_t> who + 1]
-            let_go(self, who)
+            key = <object> self._entries[who].key
+            value = self.take(who)
             give_back(self)
             return [(key, value)]
         keys, values = [], []
-        sort_departed(self)
+        if self._departed_unsorted:
+            sort_departed(self)
         while self._departed.first != NONE:
             who = self._departed.first
-            keys.append(self._pairs[2 * <Py_ssize_t> who])
-            values.append(self._pairs[2 * <Py_ssize_t> who + 1])
+            keys.append(<object> self._entries[who].key)
+            values.append(<object> self._entries[who].value)
             let_go(self, who)
         give_back(self)
         return list(zip(keys, values))
 
     cdef int list_live(self, list keys, list values, list expires) except -1:
         # Append the live entries in order; what is not None among the lists is filled.
-        cdef uint32_t who
+        cdef uint32_t who, count = 0
         cdef Due* due
         self.sweep()
-        due = dues(self._entries, self._used, 1 << LIVE)
+        due = dues(self._entries, self._used, 1 << LIVE, &count)
         if due == NULL:
             raise MemoryError
-        qsort(due, self._live_count, sizeof(Due), due_compare)
+        qsort(due, count, sizeof(Due), due_compare)
         try:
-            for who in range(self._live_count):
-                keys.append(self._pairs[2 * <Py_ssize_t> due[who].who])
+            for who in range(count):
+                keys.append(<object> self._entries[due[who].who].key)
                 if values is not None:
-                    values.append(self._pairs[2 * <Py_ssize_t> due[who].who + 1])
+                    values.append(<object> self._entries[due[who].who].value)
                 if expires is not None:
                     expires.append(due[who].expires)
         finally:
@@ -246,9 +254,12 @@ cdef class Shelf:
 cdef int reserve(Shelf self) except -1:
     # Make room for one more entry and its slot, so that nothing can fail later.
     if self._free == NONE:
-        use_one_more(self)
-    if self._next_order == NONE:
-        renumber(self)
+        if self._used == self._room:
+            grow(self)
+        self._entries[self._used].mark = FREE
+        self._places[self._used].after = NONE
+        self._free = self._used
+        self._used += 1
     if slots_full(&self._slots):
         rebuild_slots(self, bits_more(&self._slots), self._room)
     return 0
@@ -268,60 +279,6 @@ cdef int grow(Shelf self) except -1:
     if room > self._slots.low:
         rebuild_slots(self, self._slots.bits, <uint32_t> room)
     self._room = <uint32_t> room
-    return 0
-
-
-cdef int make_room(Shelf self) except -1:
-    # Ahead of everything else, for the list made here may start the garbage collector.
-    if self._pairs is None:
-        raise_collected()
-    grow(self)
-    if self._room <= ROOM_LARGE:
-        self._pairs.extend([None] * (2 * <Py_ssize_t> self._room - len(self._pairs)))
-    return 0
-
-
-cdef int use_one_more(Shelf self) except -1:
-    if self._used == self._room:
-        grow(self)
-    # A tuple that is there already, for a new list might start the garbage collector.
-    if len(self._pairs) < 2 * <Py_ssize_t> self._used + 2:
-        self._pairs.extend(NOTHING)
-    self._entries[self._used].mark = FREE
-    self._places[self._used].after = NONE
-    self._free = self._used
-    self._used += 1
-    return 0
-
-
-cdef inline void stand(Shelf self, uint32_t who, object key, object value) noexcept:
-    # Put key and value where nothing stood.
-    Py_INCREF(key)
-    Py_INCREF(value)
-    PyList_SET_ITEM(self._pairs, 2 * <Py_ssize_t> who, key)
-    PyList_SET_ITEM(self._pairs, 2 * <Py_ssize_t> who + 1, value)
-    Py_DECREF(None)
-    Py_DECREF(None)
-
-
-cdef inline bint is_due(Shelf self) noexcept:
-    cdef uint32_t who = queue_first(&self._live, self._entries)
-    return who != NONE and self._entries[who].expires <= self._latest
-
-
-cdef int renumber(Shelf self) except -1:
-    # So many insertions that their numbers have run out: those that are here start from 0.
-    cdef Due* due = dues(self._entries, self._used, 1 << LIVE | 1 << AGED | 1 << GONE)
-    cdef uint32_t at, count = self._live_count + self._departed_count
-    if due == NULL:
-        raise MemoryError
-    for at in range(count):
-        due[at].expires = 0
-    qsort(due, count, sizeof(Due), due_compare)
-    for at in range(count):
-        self._entries[due[at].who].order = at
-    self._next_order = count
-    PyMem_RawFree(due)
     return 0
 
 
@@ -347,8 +304,8 @@ cdef void let_go(Shelf self, uint32_t who) noexcept:
 
 cdef void release(Shelf self, uint32_t who) noexcept:
     # The caller holds the key and the value still.
-    self._pairs[2 * <Py_ssize_t> who] = None
-    self._pairs[2 * <Py_ssize_t> who + 1] = None
+    drop(self._entries[who].key)
+    drop(self._entries[who].value)
     set_state(self, who, FREE)
     self._places[who].after = self._free
     self._free = who
@@ -356,35 +313,94 @@ cdef void release(Shelf self, uint32_t who) noexcept:
 
 cdef int give_back(Shelf self) except -1:
     # An empty table that was large starts again small.
-    cdef uint32_t group
     if self._live_count or self._departed_count or self._room <= ROOM_KEPT:
         return 0
     rebuild_slots(self, SLOT_BITS_LEAST, 0)
-    self._pairs.clear()
-    PyMem_RawFree(self._entries)
-    PyMem_RawFree(self._places)
-    PyMem_RawFree(self._group_places)
-    PyMem_RawFree(self._group_of)
-    self._group_of = NULL
-    self._entries = NULL
-    self._places = NULL
-    self._group_places = NULL
-    self._room = self._used = 0
-    self._free = NONE
-    queue_free(&self._live)
-    for group in range(self._groups.used):
-        queue_free(&self._groups.each[group].queue)
-    PyMem_RawFree(self._groups.each)
-    PyMem_RawFree(self._groups.ranking)
-    self._groups.each = NULL
-    self._groups.ranking = NULL
-    self._groups.room = self._groups.used = 0
+    drop_all(self)
     self._group_free.clear()
     self._group_sources.clear()
     return 0
 
 
+# -- garbage
+
+
+cdef void drop_all(Shelf self) noexcept:
+    # Give the memory back, then let go of every key and value: the last reference to one may run
+    # foreign code, which finds no entry any more.
+    cdef Entry* entries = self._entries
+    cdef uint32_t who, used = self._used
+    PyMem_RawFree(self._places)
+    PyMem_RawFree(self._group_places)
+    PyMem_RawFree(self._group_of)
+    self._entries = NULL
+    self._places = self._group_places = NULL
+    self._group_of = NULL
+    self._room = self._used = self._live_count = self._departed_count = 0
+    self._free = NONE
+    queue_free(&self._live)
+    queue_free(&self._departed)
+    groups_free(&self._groups)
+    for who in range(used):
+        if entries[who].mark & STATE != FREE:
+            drop(entries[who].key)
+            drop(entries[who].value)
+    PyMem_RawFree(entries)
+
+
+cdef int shelf_traverse(PyObject* shelf, visitproc visit, void* told) noexcept:
+    # The garbage collector may come whenever Python memory is asked for, and never in between.
+    cdef Entry* entries = (<Shelf> shelf)._entries
+    cdef uint32_t who
+    cdef int stopped
+    for who in range((<Shelf> shelf)._used):
+        if entries[who].mark & STATE != FREE:
+            stopped = visit(entries[who].key, told)
+            if stopped == 0:
+                stopped = visit(entries[who].value, told)
+            if stopped != 0:
+                return stopped
+    return own_traverse(shelf, visit, told)
+
+
+cdef int shelf_clear(PyObject* shelf) noexcept:
+    (<Shelf> shelf)._collected = True
+    drop_all(<Shelf> shelf)
+    return own_clear(shelf)
+
+
+# What the language makes goes through the attributes; keys and values it does not know.
+cdef traverseproc own_traverse = (<Kind*> Shelf).tp_traverse
+cdef inquiry own_clear = (<Kind*> Shelf).tp_clear
+(<Kind*> Shelf).tp_traverse = shelf_traverse
+(<Kind*> Shelf).tp_clear = shelf_clear
+
+
 # -- order and groups
+
+
+cdef inline bint is_due(Shelf self) noexcept:
+    cdef uint32_t who = queue_first(&self._live, self._entries)
+    return who != NONE and self._entries[who].expires <= self._latest
+
+
+cdef inline int count_on(Shelf self) except -1:
+    # So many insertions that their numbers have run out: those that are here start from 0.
+    if self._next_order != NONE:
+        return 0
+    if orders_renew(self._entries, self._used, 1 << LIVE | 1 << AGED | 1 << GONE) < 0:
+        raise MemoryError
+    self._next_order = self._live_count + self._departed_count
+    return 0
+
+
+cdef int sort_departed(Shelf self) except -1:
+    if queue_sort(
+        &self._departed, self._places, self._entries, self._used, 1 << AGED | 1 << GONE
+    ) < 0:
+        raise MemoryError
+    self._departed_unsorted = False
+    return 0
 
 
 cdef int reserve_heaps(Shelf self, uint32_t group) except -1:
@@ -395,7 +411,9 @@ cdef int reserve_heaps(Shelf self, uint32_t group) except -1:
     return 0
 
 
-cdef void link(Shelf self, uint32_t who, double ttl, bint own_ttl, uint32_t group) noexcept:
+cdef inline void link(
+    Shelf self, uint32_t who, double ttl, bint own_ttl, uint32_t group
+) noexcept:
     cdef Entry* entry = &self._entries[who]
     cdef uint32_t last = self._live.own_last
     cdef bint heaped
@@ -436,6 +454,11 @@ cdef int unlink(Shelf self, uint32_t who, uint32_t keep) except -1:
     return 0
 
 
+cdef inline void set_state(Shelf self, uint32_t who, uint32_t state) noexcept:
+    # Also out of the heaps: the departed and the free stand in lists.
+    self._entries[who].mark = (self._entries[who].mark & ~<uint32_t> MARKS) | state
+
+
 cdef int depart(Shelf self, uint32_t who, uint32_t state, uint32_t keep) except -1:
     # A live entry waits from now on to be handed back: AGED ones under their key, others not.
     cdef uint32_t last = self._departed.last
@@ -448,11 +471,6 @@ cdef int depart(Shelf self, uint32_t who, uint32_t state, uint32_t keep) except 
     queue_append(&self._departed, self._places, who)
     self._departed_count += 1
     return 0
-
-
-cdef inline void set_state(Shelf self, uint32_t who, uint32_t state) noexcept:
-    # Also out of the heaps: the departed and the free stand in lists.
-    self._entries[who].mark = (self._entries[who].mark & ~<uint32_t> MARKS) | state
 
 
 cdef uint32_t group_for(Shelf self, object source) except? 0xFFFFFFFE:
@@ -478,20 +496,3 @@ cdef uint32_t group_for(Shelf self, object source) except? 0xFFFFFFFE:
     self._groups.each[group].count = 0
     self._groups.each[group].rank = NONE
     return group
-
-
-cdef int sort_departed(Shelf self) except -1:
-    cdef Due* due
-    cdef uint32_t at
-    if not self._departed_unsorted:
-        return 0
-    due = dues(self._entries, self._used, 1 << AGED | 1 << GONE)
-    if due == NULL:
-        raise MemoryError
-    qsort(due, self._departed_count, sizeof(Due), due_compare)
-    self._departed.first = self._departed.last = NONE
-    for at in range(self._departed_count):
-        queue_append(&self._departed, self._places, due[at].who)
-    PyMem_RawFree(due)
-    self._departed_unsorted = False
-    return 0

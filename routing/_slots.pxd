@@ -1,25 +1,77 @@
-# The index of a table: slots of 4 bytes with the positions of entries, found by bits of a hash.
-# What a position leaves free of a slot holds more bits of it, so that hardly any other entry has to
-# be looked at.
+# The index of a table: buckets of four slots of 4 bytes, with the positions of entries, found by
+# bits of a hash. What a position leaves free of a slot holds more bits of it, so that hardly any
+# other entry has to be looked at; one comparison takes in a whole bucket.
 #
-# C memory only, as in `_queue.pxd`. Open addressing in steps of one, at most two thirds in use; the
-# hash stands in the entry. A deletion moves later slots of the run back over the gap, so no
-# tombstones are left behind and constant churn does not make lookups longer.
+# C memory only, as in `_queue.pxd`. An entry stands in its home or, where that is full, in the next
+# bucket on its way that was not; a lookup ends at the first bucket that is not full. At most half
+# of the slots are in use; the hash stands in the entry. A deletion moves a later entry of the way
+# back into the gap, so no tombstones are left and constant churn does not make lookups longer.
 #
-# The lowest bits of a hash choose a slot in a row of 32, and the others choose the row and turn it.
-# So numbers that follow each other, as tokens do, lie side by side in the cache, and no stride of
-# numbers makes a long run.
+# The lowest bits of a hash choose a slot in a row of 256, and the others choose the row and turn
+# it. So numbers that follow each other, as tokens do, lie side by side in the cache. The way goes
+# from row to row, one bucket aside each time: two full rows in one place do not make a long search,
+# and it comes through every bucket.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from routing._queue cimport MARKS, NONE, Entry
+from routing._queue cimport MARKS, NONE, STATE, Entry
+
+
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #endif
+    #if defined(_MSC_VER)
+    #include <intrin.h>
+    #endif
+
+    /* Of four slots: bits 0 to 3 say which may hold what is wanted, bits 4 to 7 which are empty. */
+    static inline uint32_t routing_bucket(const uint32_t *each, uint32_t wanted, uint32_t high) {
+    #if defined(__SSE2__)
+        __m128i words = _mm_loadu_si128((const __m128i *)each);
+        __m128i empty = _mm_cmpeq_epi32(words, _mm_set1_epi32(-1));
+        __m128i other = _mm_and_si128(
+            _mm_xor_si128(words, _mm_set1_epi32((int)wanted)), _mm_set1_epi32((int)high));
+        __m128i like = _mm_andnot_si128(empty, _mm_cmpeq_epi32(other, _mm_setzero_si128()));
+        return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(like))
+            | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(empty)) << 4;
+    #else
+        uint32_t at, found = 0;
+        for (at = 0; at < 4; at++) {
+            if (each[at] == UINT32_MAX) found |= 16u << at;
+            else if (!((each[at] ^ wanted) & high)) found |= 1u << at;
+        }
+        return found;
+    #endif
+    }
+
+    /* The lowest bit that is set; one is. */
+    static inline uint32_t routing_lowest(uint32_t bits) {
+    #if defined(_MSC_VER)
+        unsigned long at;
+        _BitScanForward(&at, bits);
+        return (uint32_t)at;
+    #else
+        return (uint32_t)__builtin_ctz(bits);
+    #endif
+    }
+    """
+    uint32_t bucket_look "routing_bucket" (
+        const uint32_t* each, uint32_t wanted, uint32_t high
+    ) noexcept nogil
+    uint32_t lowest "routing_lowest" (uint32_t bits) noexcept nogil
 
 
 cdef enum:
-    ROW_BITS = 5
-    ROW = 31
+    ROW_BITS = 8
+    ROW = 255
+    BUCKET = 4
+    # From a bucket to the next on the way, and what undoes that: 65 * BACK is 1 in 32 bits.
+    ONWARD = 65
+    BACK = 0xC0FC0FC1
     SLOT_BITS_LEAST = 6
     SLOT_BITS_MAX = 29
     # A smaller index grows fourfold: it is built anew less often, for little memory.
@@ -32,7 +84,7 @@ cdef struct Slots:
     uint32_t low  # the bits of a slot that say which entry; all of them at once say none
     uint32_t used
     uint32_t hit  # where the last lookup ended; a hint
-    uint32_t reach  # no entry stands farther from its home
+    uint32_t reach  # no entry stands farther from its home, in steps of the way
     uint64_t version  # another one after every change
 
 
@@ -40,12 +92,33 @@ cdef inline uint32_t tag_of(Py_hash_t value) noexcept nogil:
     # The bits of a hash for a mark, above its lowest three: the row, then the slot in it. By the
     # factor, 2^64 / golden ratio, the upper bits depend on all bits of the hash.
     cdef uint64_t spread = (<uint64_t> value >> ROW_BITS) * <uint64_t> 0x9E3779B97F4A7C15
-    cdef uint32_t row = <uint32_t> value + <uint32_t> (spread >> 16) & ROW
-    return (<uint32_t> (spread >> 32) & ~<uint32_t> (8 * ROW + 7)) | row << 3
+    cdef uint32_t column = <uint32_t> value + <uint32_t> (spread >> 16) & ROW
+    return (<uint32_t> (spread >> 32) & ~<uint32_t> (8 * ROW + 7)) | column << 3
+
+
+cdef inline uint32_t bucket_last(const Slots* slots) noexcept nogil:
+    return (<uint32_t> 1 << (slots.bits - 2)) - 1
 
 
 cdef inline uint32_t slot_home(const Slots* slots, uint32_t mark) noexcept nogil:
-    return mark >> (32 + ROW_BITS - slots.bits) << ROW_BITS | (mark >> 3 & ROW)
+    # The first slot to look at; the other three of its bucket are as good.
+    cdef uint32_t row = (mark >> (3 + ROW_BITS)) >> (SLOT_BITS_MAX - slots.bits)
+    return (row << ROW_BITS | (mark >> 3 & ROW)) & ((<uint32_t> 1 << slots.bits) - 1)
+
+
+cdef inline uint32_t bucket_home(const Slots* slots, uint32_t mark) noexcept nogil:
+    return slot_home(slots, mark) // BUCKET
+
+
+cdef inline uint32_t bucket_next(const Slots* slots, uint32_t bucket) noexcept nogil:
+    return (bucket + ONWARD) & bucket_last(slots)
+
+
+cdef inline uint32_t bucket_steps(
+    const Slots* slots, uint32_t home, uint32_t bucket
+) noexcept nogil:
+    # How far the way is from one to the other.
+    return ((bucket - home) * <uint32_t> BACK) & bucket_last(slots)
 
 
 cdef inline uint32_t spelt(const Slots* slots, uint32_t mark, uint32_t who) noexcept nogil:
@@ -54,7 +127,7 @@ cdef inline uint32_t spelt(const Slots* slots, uint32_t mark, uint32_t who) noex
 
 
 cdef inline bint slots_full(const Slots* slots) noexcept nogil:
-    return 3 * (<uint64_t> slots.used + 1) > 2 * (<uint64_t> 1 << slots.bits)
+    return 2 * (<uint64_t> slots.used + 1) > <uint64_t> 1 << slots.bits
 
 
 cdef inline int bits_more(const Slots* slots) noexcept nogil:
@@ -87,34 +160,81 @@ cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogi
 
 cdef inline void slot_put(Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
     # The caller knows that the index is not full.
-    cdef uint32_t mask = (<uint32_t> 1 << slots.bits) - 1
-    cdef uint32_t home = slot_home(slots, entries[who].mark)
-    cdef uint32_t at = home
-    while slots.each[at] != NONE:
-        at = (at + 1) & mask
-    slots.each[at] = spelt(slots, entries[who].mark, who)
-    slots.reach = max(slots.reach, (at - home) & mask)
+    cdef uint32_t at = slot_home(slots, entries[who].mark)
+    cdef uint32_t bucket, seen, steps = 0
     slots.used += 1
     slots.version += 1
+    if slots.each[at] != NONE:
+        bucket = at // BUCKET
+        seen = bucket_look(&slots.each[BUCKET * bucket], 0, 0)
+        while seen >> BUCKET == 0:
+            bucket = bucket_next(slots, bucket)
+            seen = bucket_look(&slots.each[BUCKET * bucket], 0, 0)
+            steps += 1
+        slots.reach = max(slots.reach, steps)
+        at = BUCKET * bucket + lowest(seen >> BUCKET)
+    slots.each[at] = spelt(slots, entries[who].mark, who)
+
+
+cdef inline uint32_t slot_of(const Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
+    # Where `who` stands in the index; the caller knows that it does.
+    cdef uint32_t word = spelt(slots, entries[who].mark, who)
+    cdef uint32_t bucket, seen
+    if slots.each[slots.hit] == word:
+        return slots.hit
+    bucket = bucket_home(slots, entries[who].mark)
+    seen = bucket_look(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
+    while not seen & (BUCKET * BUCKET - 1):
+        bucket = bucket_next(slots, bucket)
+        seen = bucket_look(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
+    return BUCKET * bucket + lowest(seen)
 
 
 cdef inline void slot_delete(Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
     # The caller knows that `who` stands in the index.
-    cdef uint32_t mask = (<uint32_t> 1 << slots.bits) - 1
-    cdef uint32_t word = spelt(slots, entries[who].mark, who)
-    cdef uint32_t gap = slots.hit
-    cdef uint32_t at, home
-    if slots.each[gap] != word:
-        gap = slot_home(slots, entries[who].mark)
-        while slots.each[gap] != word:
-            gap = (gap + 1) & mask
-    at = (gap + 1) & mask
-    while slots.each[at] != NONE and ((at - gap) & mask) <= slots.reach:
-        home = slot_home(slots, entries[slots.each[at] & slots.low].mark)
-        if ((at - home) & mask) >= ((at - gap) & mask):
-            slots.each[gap] = slots.each[at]
-            gap = at
-        at = (at + 1) & mask
-    slots.each[gap] = NONE
+    cdef uint32_t gap = slot_of(slots, entries, who)
+    cdef uint32_t bucket = gap // BUCKET
+    cdef uint32_t at, home, steps = 0
+    cdef bint full = bucket_look(&slots.each[gap - gap % BUCKET], 0, 0) >> BUCKET == 0
     slots.used -= 1
     slots.version += 1
+    # Only past a full bucket has anything gone on: the first such entry comes back.
+    while full and steps < slots.reach:
+        bucket = bucket_next(slots, bucket)
+        steps += 1
+        full = bucket_look(&slots.each[BUCKET * bucket], 0, 0) >> BUCKET == 0
+        for at in range(BUCKET * bucket, BUCKET * bucket + BUCKET):
+            if slots.each[at] == NONE:
+                continue
+            home = bucket_home(slots, entries[slots.each[at] & slots.low].mark)
+            if bucket_steps(slots, home, bucket) >= steps:
+                slots.each[gap] = slots.each[at]
+                gap, steps = at, 0
+                break
+    slots.each[gap] = NONE
+
+
+cdef inline int slots_check(
+    const Slots* slots, const Entry* entries, uint32_t states
+) except -1:
+    # Assert every invariant; for tests. States (bit n for state n) are those of what stands here.
+    cdef const uint32_t* each = slots.each
+    cdef uint32_t last = bucket_last(slots)
+    cdef uint32_t at, who, bucket, used = 0
+    assert slots.hit // BUCKET <= last
+    for at in range(BUCKET * (last + 1)):
+        if each[at] == NONE:
+            continue
+        used += 1
+        who = each[at] & slots.low
+        assert each[at] == spelt(slots, entries[who].mark, who)
+        assert <uint32_t> 1 << (entries[who].mark & STATE) & states
+        bucket = bucket_home(slots, entries[who].mark)
+        assert bucket_steps(slots, bucket, at // BUCKET) <= slots.reach
+        while bucket != at // BUCKET:
+            assert bucket_look(&each[BUCKET * bucket], 0, 0) >> BUCKET == 0, (
+                "a gap hides an entry from its lookup"
+            )
+            bucket = bucket_next(slots, bucket)
+    assert used == slots.used and used <= 2 * (last + 1)
+    return 0
