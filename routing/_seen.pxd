@@ -28,6 +28,11 @@ cdef extern from *:
         clock_gettime(ROUTING_CLOCK, &now);
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
+    #if defined(__GNUC__)
+    #define ROUTING_FETCH(place) __builtin_prefetch((place), 1)
+    #else
+    #define ROUTING_FETCH(place) ((void)(place))
+    #endif
     static inline uint64_t routing_folded(uint64_t one, uint64_t two)
     {
         unsigned __int128 product = (unsigned __int128)one * two;
@@ -35,6 +40,8 @@ cdef extern from *:
     }
     """
     double coarse_seconds "routing_coarse" () noexcept nogil
+    # That memory will be written soon.
+    void fetch "ROUTING_FETCH" (const void* place) noexcept nogil
     # All bits of the product of two words, folded to one word.
     uint64_t folded "routing_folded" (uint64_t one, uint64_t two) noexcept nogil
 
@@ -71,6 +78,7 @@ cdef class MessageFilter:
     cdef uint32_t _count
     cdef uint32_t _mask  # of the index
     cdef uint32_t _low  # the bits of a slot that say where in the ring
+    cdef uint32_t _hole  # where the last lookup ended in vain, NONE if the index has changed since
     cdef uint64_t[2] _secret
 
     # 1 if the 16 bytes are new, 0 if they were there; ttl 0 means the filter's own.

@@ -26,6 +26,7 @@ cdef enum:
     RING_LEAST = 16
     SLOTS_LEAST = 32
     SMALL = 16_384
+    AHEAD = 12
     BYTES_LEAST = 1_024
 
 
@@ -250,7 +251,10 @@ cdef class MessageFilter:
         memcpy(self._ring[at].id, id, ID_BYTES)
         self._ring[at].expires = self._last = expires
         self._count += 1
-        self._put(at, hash)
+        if self._hole != NONE:
+            self._slots[self._hole] = self._spelt(at, hash)
+        else:
+            self._put(at, hash)
         return 1
 
     cdef bint contains_at(self, const uint8_t* id, double now) noexcept:
@@ -293,6 +297,7 @@ cdef class MessageFilter:
     cdef int64_t _slot_of(self, const uint8_t* id, uint64_t hash) noexcept:
         # At least a third of the index is empty, so a run ends soon and always ends.
         cdef uint32_t slot, held, wanted
+        self._hole = NONE
         if self._count == 0:
             return -1
         slot = <uint32_t> hash & self._mask
@@ -304,6 +309,7 @@ cdef class MessageFilter:
             ) == 0:
                 return slot
             slot = (slot + 1) & self._mask
+        self._hole = slot
         return -1
 
     cdef void _put(self, uint32_t at, uint64_t hash) noexcept:
@@ -328,6 +334,7 @@ cdef class MessageFilter:
                 gap = slot
             slot = (slot + 1) & self._mask
         self._slots[gap] = NONE
+        self._hole = NONE
         self._head = self._place(1)
         self._count -= 1
 
@@ -343,7 +350,9 @@ cdef class MessageFilter:
         if 3 * (<uint64_t> self._count + 1) > 2 * (<uint64_t> self._mask + 1):
             # A small index grows fourfold: it is built anew less often, for little memory.
             size = slots_for(<uint64_t> self._count + 1)
-            self._index(size if size > SMALL else 2 * size, self._low)
+            size = size if size > SMALL else 2 * size
+            # Enough bits for the ring until the index is next built anew.
+            self._index(size, max(self._low, <uint32_t> (2 * size - 1)))
         return 0
 
     cdef int _lengthen(self) except -1:
@@ -388,7 +397,7 @@ cdef class MessageFilter:
     cdef int _index(self, uint64_t size, uint32_t low) except -1:
         # Build the index anew, with so many slots.
         cdef uint32_t* slots = <uint32_t*> PyMem_RawMalloc(<size_t> size * sizeof(uint32_t))
-        cdef uint32_t k
+        cdef uint32_t k, ahead
         if slots == NULL:
             raise MemoryError
         memset(slots, 0xFF, <size_t> size * sizeof(uint32_t))
@@ -396,7 +405,11 @@ cdef class MessageFilter:
         self._slots = slots
         self._mask = <uint32_t> (size - 1)
         self._low = low
+        self._hole = NONE
         for k in range(self._count):
+            # Each goes to a place of its own in memory: asked for in time, they come together.
+            ahead = self._place(min(k + AHEAD, self._count - 1))
+            fetch(&slots[<uint32_t> self._hash(self._ring[ahead].id) & self._mask])
             self._put(self._place(k), self._hash(self._ring[self._place(k)].id))
         return 0
 
