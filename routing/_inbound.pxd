@@ -18,6 +18,7 @@ cdef struct Head:
     const uint8_t* key  # of a client's address, else NULL
     const uint8_t* via  # the name behind the hop of a newcomer's address, else NULL
     const uint8_t* leave_out  # a name, else NULL
+    bint grouped  # addressed to a group
 
 
 @cython.final

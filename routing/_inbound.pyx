@@ -196,6 +196,7 @@ cdef inline Py_ssize_t skip_address(
     if at >= 0 and head != NULL:
         # A client is looked for at its proxy, a newcomer at its neighbour.
         head.target = first
+        head.grouped = tag == GROUP
         head.key = data + at - NAME if tag == CLIENT else NULL
         head.via = data + at - NAME if tag == VIA else NULL
     return at
@@ -465,6 +466,9 @@ cdef class Inbound:
         if not read_envelope(body, size, self._kind_max, head):
             return None
         if head.route >= self._routes_max or head.hops + 1 >= self._hops_max:
+            return None
+        if head.grouped and head.route:
+            # Repeats to a group go by other ways than the nearest, or end at any member.
             return None
         if memcmp(head.target, self._own, NAME) == 0:
             return None

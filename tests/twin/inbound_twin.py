@@ -144,6 +144,8 @@ class Inbound:
         envelope, signed = opened
         if envelope.route >= ROUTES_MAX or envelope.hops + 1 >= HOPS_MAX:
             return None
+        if isinstance(signed.destination, GroupAddress) and envelope.route:
+            return None
         match signed.destination:
             case NodeAddress(name) | GroupAddress(name):
                 target = name

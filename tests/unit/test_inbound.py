@@ -115,7 +115,7 @@ def envelope(
 )
 def test_message_for_others_goes_on_with_one_hop_more(destination: Address) -> None:
     passage = Passage()
-    message = envelope(destination, hops=3, route=2)
+    message = envelope(destination, hops=3, route=0 if isinstance(destination, GroupAddress) else 2)
     assert passage.take(encode(message)) == []
     assert sent(passage.one) == [structs.replace(message, hops=4)] and sent(passage.two) == []
     assert passage.inbound.forwarded == 1
@@ -133,6 +133,7 @@ def test_message_for_others_goes_on_with_one_hop_more(destination: Address) -> N
         envelope(GroupAddress(bytes([2]) * 32)),
         envelope(NodeAddress(ONE), hops=HOPS_MAX - 1),
         envelope(NodeAddress(ONE), hops=255),
+        envelope(GroupAddress(ONE), route=1),
         envelope(NodeAddress(ONE), route=ROUTES_MAX),
         structs.replace(envelope(NodeAddress(ONE)), signed=b"rubbish"),
     ],
@@ -146,6 +147,7 @@ def test_message_for_others_goes_on_with_one_hop_more(destination: Address) -> N
         "group",
         "hops",
         "more",
+        "repeat to a group",
         "route",
         "rubbish",
     ],
