@@ -270,6 +270,7 @@ class Bootstrapping:
         core.book.proved(parse(link.endpoint), core.now)
         core.cause = f"admitted by {short(admit.name)}"
         core.founding.on_admitted()
+        core.reachability.on_admitted(link)
         self._finish(RoundOutcome.ADMITTED)
         core.tell(told.Bootstrapped(admit.name, link.endpoint))
         if core.client:

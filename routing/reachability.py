@@ -55,6 +55,8 @@ class ReachabilityMemory(Struct):
     judged: int
     doubts: int
     doubted_since: int
+    doubter: bytes
+    elsewhere: bool
     reached: bool
 
 
@@ -72,6 +74,10 @@ class Reachability:
         self.doubts = 0
         """Joiner: proxies in a row that could not dial us."""
         self.doubted_since = 0
+        self.doubter = b""
+        """Joiner: the key of the first of them."""
+        self.elsewhere = False
+        """Joiner: somebody else has admitted us since."""
         self.reached = False
         """Joiner: a peer has dialled us since this process began."""
 
@@ -79,13 +85,22 @@ class Reachability:
         """Return the whole state."""
         rate = [(key, grants) for key, grants in self.rate.snapshot() if isinstance(key, bytes)]
         return ReachabilityMemory(
-            rate, self.said, self.judged, self.doubts, self.doubted_since, self.reached
+            rate,
+            self.said,
+            self.judged,
+            self.doubts,
+            self.doubted_since,
+            self.doubter,
+            self.elsewhere,
+            self.reached,
         )
 
     def load(self, memory: ReachabilityMemory) -> None:
         """Become what `export` returned."""
         self.rate.load([*memory.rate])
-        for name in ("said", "judged", "doubts", "doubted_since", "reached"):
+        for name in ("said", "judged", "doubts", "doubted_since"):
+            setattr(self, name, getattr(memory, name))
+        for name in ("doubter", "elsewhere", "reached"):
             setattr(self, name, getattr(memory, name))
 
     # -- the proxy
@@ -165,6 +180,10 @@ class Reachability:
         self.reached = True
         self.doubts = 0
 
+    def on_admitted(self, link: Link) -> None:
+        """A proxy has admitted us, which may know better than the last."""
+        self.elsewhere = self.elsewhere or link.key != self.doubter
+
     def on_told(self, link: Link, told: Reachable) -> None:
         """A proxy's verdict, once on a bootstrap connection."""
         core = self.core
@@ -183,12 +202,17 @@ class Reachability:
             core.count("reachability.outdated")
             core.bootstrapping.give_up_proxy("the proxy cannot dial us where we thought we were")
         else:
-            self._doubt()
+            self._doubt(link)
 
-    def _doubt(self) -> None:
+    def _doubt(self, link: Link) -> None:
         core = self.core
         if not self.doubts:
-            self.doubted_since = core.now
+            self.doubted_since, self.doubter, self.elsewhere = core.now, link.key, False
+        elif self.elsewhere and link.key == self.doubter:
+            # Where others admit us too, one who says it again is still the only one who says it.
+            core.count("reachability.said_again")
+            core.bootstrapping.give_up_proxy("the proxy cannot dial us; another is asked")
+            return
         self.doubts = min(self.doubts + 1, PROXIES_BELIEVED)
         needed = core.limits.unreachable_after_ns if self.reached else 0
         if self.doubts < PROXIES_BELIEVED or core.now - self.doubted_since < needed:

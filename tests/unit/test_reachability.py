@@ -259,10 +259,18 @@ class Joining:
     def core(self) -> Core:
         return self.stage.core
 
-    def admitted(self, *, observed: str = "127.0.0.1") -> Wire:
-        """Let one of the proxies that are dialled admit the node."""
-        self.stage.wait(2 * SECOND)
-        waiting = [d for d in self.stage.dialling if d not in self.stage.cancelled]
+    def admitted(self, *, observed: str = "127.0.0.1", by: str = "") -> Wire:
+        """Let one of the proxies that are dialled admit the node, or the one at this address."""
+        waited = 0
+        waiting: list[int] = []
+        while not waiting and waited < 60 * SECOND:
+            self.stage.wait(2 * SECOND)
+            waited += 2 * SECOND
+            dialled = [d for d in self.stage.dialling if d not in self.stage.cancelled]
+            waiting = [d for d in dialled if by in self.stage.dialling[d].endpoint]
+            if not waiting:
+                for dial in dialled:
+                    self.stage.fail(dial)
         assert waiting, "it looks for a proxy"
         endpoint = self.stage.dialling[waiting[0]].endpoint
         proxy = next(each for each in PROXIES if each.address == endpoint)
@@ -356,6 +364,21 @@ def test_node_that_was_dialled_before_believes_it_after_ten_minutes_only() -> No
         a.told(False)
     assert 600 * SECOND <= a.stage.now - began < 720 * SECOND
     assert a.core.counters["reachability.doubted"] > 3, "it asked again and again"
+
+
+def test_proxy_that_says_no_again_is_still_one_where_another_has_admitted_the_node() -> None:
+    """A liar among the contacts stopped newcomers for good: the others said nothing either way."""
+    a = Joining()
+    liar = a.wire.person
+    a.told(False)
+    a.wire = a.admitted()
+    assert a.wire.person is not liar
+    a.wire.lose()
+    a.wire = a.admitted(by=liar.address)
+    assert a.wire.person is liar
+    assert a.told(False).closed(a.wire) is CloseCode.NORMAL and a.events() == []
+    assert a.core.counters["reachability.said_again"] == 1
+    assert a.core.state.detail is not Detail.TERMINATED
 
 
 def test_verdict_about_less_than_we_advertise_by_now_does_not_count() -> None:
