@@ -228,6 +228,18 @@ class ContactBook:
         if hopeless and not contact.configured:
             self._evict(contact)
 
+    def disappointed(self, endpoint: Endpoint, now: int) -> None:
+        """Note that a contact let us in and was no good after all: it was never proved.
+
+        It rests as one that failed, and comes behind those of its kind that have not.
+        """
+        if endpoint in self._anchors:
+            self._anchors.remove(endpoint)
+        contact = self._contacts.get(endpoint)
+        if contact is not None:
+            contact.proved = 0
+        self.failed(endpoint, now)
+
     def mark_self(self, endpoint: Endpoint) -> None:
         """Drop an endpoint that turned out to be ourselves, for as long as this book lives.
 

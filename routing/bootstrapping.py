@@ -312,7 +312,7 @@ class Bootstrapping:
         """The proxy cannot get us a name or a connection: another contact is next."""
         core = self.core
         for link in core.links_of(LinkRole.BOOTSTRAP):
-            core.book.failed(parse(link.endpoint), core.now)
+            core.book.disappointed(parse(link.endpoint), core.now)
         core.cause = why
         self.let_go(CloseCode.NORMAL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from routing.endpoints import parse
 from routing.errors import CloseCode
 from routing.inputs import FrameReceived
 from routing.links import Link, host_of
@@ -104,6 +105,8 @@ class Frames:
         """Close a connection for its far end's fault; its owner hears it as a loss."""
         core = self.core
         core.cause = f"closed {link.role.name.lower()} connection: {code.name}"
+        if link.role is LinkRole.BOOTSTRAP:
+            core.book.disappointed(parse(link.endpoint), core.now)
         core.close(link, code, text)
         core.tell_owner(link, code)
 

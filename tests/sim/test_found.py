@@ -141,6 +141,18 @@ def test_newcomer_is_not_shut_out_by_the_one_member_nearest_to_it(seed: int) -> 
     assert joined is not None, why_not_whole(world)
 
 
+def test_two_proxies_that_get_nobody_a_name_do_not_take_turns_for_ever() -> None:
+    """Each became an anchor by admitting the newcomer, and so came before all others again."""
+    world = grown(2, 12)
+    known = [host.address for host in world.hosts[:3]]
+    liars = [world.add_liar(known, (Lie.SWALLOWS,)) for _ in range(2)]
+    world.run(60 * SECOND)
+    contacts = [*(liar.address for liar in liars), known[0]]
+    newcomer = world.add_node(contacts, at=world.now)
+    joined = world.run_until(lambda: len(newcomer.core.table) >= 8, limit_ns=120 * SECOND)
+    assert joined is not None, newcomer.core.counters
+
+
 def newcomer_beside(world: World, name: bytes) -> Host:
     """Start a node whose client name has this name nearest to it; the others never start."""
     names = [host.core.name or b"" for host in [*world.alive, *world.liars]]

@@ -203,6 +203,22 @@ def test_place_is_taken_from_the_largest_network_and_not_from_the_oldest_contact
     assert at(1, 1) not in book
 
 
+def test_contact_that_let_us_in_for_nothing_is_no_anchor_and_comes_behind_the_others() -> None:
+    book = ContactBook()
+    for group in (1, 2, 3):
+        book.configure(at(group))
+    for group in (1, 2):
+        book.proved(at(group), 0)
+        book.disappointed(at(group), 0)
+    assert book.anchors() == []
+    assert book.candidates(0) == [at(3)], "the others rest"
+    assert book.all_contacts()[0] == at(3)
+    book.disappointed(at(9), 0)
+    assert at(9) not in book
+    book.proved(at(2), 10)
+    assert book.anchors() == [at(2)]
+
+
 def test_anchor_is_kept_however_often_it_fails() -> None:
     book = ContactBook(3)
     book.proved(at(1), 0)
