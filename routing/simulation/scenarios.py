@@ -111,6 +111,11 @@ class Run:
         self._seen: tuple[int, int] | None = None
         self._why: str | None = "nothing has happened"
 
+    @property
+    def why(self) -> str | None:
+        """What was missing when it was last asked whether the network is whole."""
+        return self._why
+
     def whole(self, among: Sequence[Host] | None = None) -> bool:
         """Tell whether the network is whole now, and assert what must hold at any time."""
         world = self.world
