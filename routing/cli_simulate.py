@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from routing.cli_attack import attack
+from routing.cli_scenarios import list_scenarios, run, sweep
 from routing.simulation.command import form_command
 
 __all__ = ["simulate"]
@@ -30,4 +31,5 @@ def form(nodes: int, kill: int, seed: int, loss: float, as_json: bool) -> int:
     return form_command(nodes=nodes, kill=kill, seed=seed, loss=loss, json=as_json)
 
 
-simulate.add_command(attack)
+for command in (attack, run, sweep, list_scenarios):
+    simulate.add_command(command)

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from routing.simulation.swarm import Fault
 
 __all__ = [
+    "NODES_MAX",
     "Allow",
     "Block",
     "Churn",

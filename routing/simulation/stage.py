@@ -20,8 +20,8 @@ from routing.simulation import script as steps
 from routing.simulation.healing import healing_bound
 from routing.simulation.hosts import Host
 from routing.simulation.liar import LIES
-from routing.simulation.script import Script
 from routing.simulation.scenarios import Run
+from routing.simulation.script import Script
 from routing.simulation.swarm import Strike, draw_faults, play, schedule
 from routing.state import Detail
 
@@ -374,7 +374,7 @@ class Stage:
         return at
 
     def why_not_well(self) -> str | None:
-        """Return None if the network is whole and every client hangs on it, else what is missing."""
+        """Return None if all are whole and all clients hang on a node, else what is missing."""
         whole = self.run.whole()
         return _why_client_not_well(self.places) if whole else self.run.why
 

@@ -207,7 +207,7 @@ def run_trial(trial: Trial) -> Outcome:
     try:
         healed_s = _run(stage, trial)
         if run.reason:
-            kind = _kind(run.reason)
+            kind = run.reason.partition(":")[0]
             reason = str(world.violation(run.reason, _blamed(world, run.reason)))
     except Violation as error:
         kind, reason = _kind(str(error).partition("\n")[0].partition(": ")[2]), str(error)
