@@ -37,6 +37,7 @@ def alarm_handlers(core: Core) -> dict[str, Callable[[bytes], None]]:
         "refresh": core.membership.on_refresh,
         "unneeded": core.letting_go.on_timeout,
         "churn": core.churning.on_due,
+        "contacts": core.proxying.on_contacts_due,
         "relay": core.proxying.on_relay_timeout,
         "reach": core.reachability.on_timeout,
         "held": core.moving.on_held_due,

@@ -309,7 +309,10 @@ class Neighbours(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
 
 
 class Contacts(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """To a table entry: endpoints of a peer won on the other side of what was a partition."""
+    """To a table entry: endpoints of a peer won on the other side of what was a partition.
+
+    To a client: nodes that it may ask when its proxy is gone.
+    """
 
     endpoints: Endpoints
 

@@ -8,7 +8,7 @@ from routing.admission import choose_victim
 from routing.endpoints import source_group
 from routing.errors import CloseCode, Refusal
 from routing.links import Link, host_of
-from routing.messages import Admit, FrameKind, Hello, HelloRole, Refuse
+from routing.messages import Admit, Contacts, FrameKind, Hello, HelloRole, Refuse
 from routing.state import Detail, LinkRole
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Proxying:
             core.alarm("relay", subject, 2 * limits.feeler_keep_ns)
         else:
             core.moving.on_returned(link)
+            self.on_contacts_due(subject)
 
     def _refuse(self, link: Link, reason: Refusal, code: CloseCode) -> None:
         core = self.core
@@ -140,9 +141,24 @@ class Proxying:
         if link is not None and link.role in (LinkRole.RELAY, LinkRole.FELT):
             self.core.close(link, CloseCode.EXPIRED)
 
+    def on_contacts_due(self, subject: bytes) -> None:
+        """Alarm: a client is told whom else it may ask, so that it finds its way without us.
+
+        It may hang on us until all that it was configured with are gone.
+        """
+        core = self.core
+        link = core.links.get(int.from_bytes(subject, "big"))
+        if link is None or link.role is not LinkRole.CLIENT:
+            return
+        core.alarm("contacts", subject, core.limits.refresh_interval_ns)
+        contacts = core.bootstrapping.contacts_for_others()
+        if contacts:
+            core.send(link, FrameKind.CONTACTS, Contacts(contacts))
+
     def on_lost(self, link: Link) -> None:
         """One that hung on us is gone."""
         self.core.alarms.cancel(("relay", link.token.to_bytes(8, "big")))
+        self.core.alarms.cancel(("contacts", link.token.to_bytes(8, "big")))
         self.core.reachability.on_hanger_lost(link)
         if link.role is LinkRole.CLIENT:
             self.core.moving.on_departed(link.key)

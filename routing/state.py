@@ -243,7 +243,13 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.UNNEEDED,
     },
     LinkRole.BOOTSTRAP: _HANGING
-    | {FrameKind.ADMIT, FrameKind.DIRECT, FrameKind.REACHABLE, FrameKind.THROTTLED},
+    | {
+        FrameKind.ADMIT,
+        FrameKind.CONTACTS,
+        FrameKind.DIRECT,
+        FrameKind.REACHABLE,
+        FrameKind.THROTTLED,
+    },
     LinkRole.RELAY: _ALWAYS | {FrameKind.ROUTED},
     LinkRole.CLIENT: _ALWAYS | {FrameKind.ROUTED, FrameKind.DIRECT},
     LinkRole.FEELER: _HANGING | {FrameKind.ADMIT},

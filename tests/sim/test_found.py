@@ -28,6 +28,7 @@ from routing.simulation.liar import Lie
 from routing.simulation.scenarios import flash_crowd, form, grow, make_world, outage
 from routing.simulation.signer import make_signer
 from routing.simulation.world import World
+from routing.state import Detail
 
 __all__: list[str] = []
 
@@ -164,3 +165,18 @@ def newcomer_beside(world: World, name: bytes) -> Host:
             world.run(SECOND)
             return host
     raise AssertionError("no key fits")
+
+
+def test_client_outlives_all_that_it_was_told_of() -> None:
+    """A client knew nobody but its contacts: when these had gone one by one it was alone for ever."""
+    world = grown(7, 6)
+    contacts = world.alive[:2]
+    client = world.add_node([host.address for host in contacts], client=True)
+    world.run(10 * SECOND)
+    for host in world.alive:
+        world.add_node([other.address for other in world.alive], at=world.now)
+        world.run(60 * SECOND)
+        world.kill(host, silent=False)
+        world.run(150 * SECOND)
+    assert all(not host.alive for host in contacts)
+    assert client.core.state.detail is Detail.BOOTSTRAPPED
