@@ -75,7 +75,7 @@ _ROWS: Final = {
     LinkRole.PRIMARY: "h+++ff++ fffffff ffff",
     LinkRole.SECONDARY: "hfffff++ fffffff ffff",
     LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f+",
-    LinkRole.BOOTSTRAP: "hfff++++ ff+fff+ +f+f",
+    LinkRole.BOOTSTRAP: "hfff++++ ff+ff++ +f+f",
     LinkRole.RELAY: "hfffff++ ff+ffff ffff",
     LinkRole.CLIENT: "hfffff++ ff+fff+ ffff",
     LinkRole.FEELER: "hfff++++ ff+ffff ffff",

@@ -115,6 +115,8 @@ FLOORS: dict[str, int] = {
     "cli_attack": 5,
     "cli_network": 5,
     "cli_node": 5,
+    "cli_scenarios": 5,
+    "cli_seeds": 5,
     "cli_simulate": 5,
     "cli_table": 5,
     "config": 5,
