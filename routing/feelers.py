@@ -84,7 +84,7 @@ class Feelers:
             self.core.alarm("feel", b"", 1)
 
     def on_hint(self, link: Link, contacts: Contacts) -> None:
-        """A table entry tells of a peer won from the other side of a partition, a proxy of its own."""
+        """A table entry tells of a peer won beyond a partition, a proxy of whom else to ask."""
         core, limits = self.core, self.core.limits
         ours = core.peers.endpoint_set()
         for endpoint in core.bootstrapping.learn_peer(contacts.endpoints, link):

@@ -6,6 +6,7 @@ with the reason in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ __all__ = [
     "heal",
     "make_world",
     "merge",
+    "named",
     "outage",
     "partition_heal",
     "rejoin",
@@ -55,6 +57,12 @@ takes one tick of about 30 s for each 5 nodes that live in it, and few need a wh
 STAY_NS = 30 * SECOND
 AGREE_NS = SECOND
 """A Confirmation takes so long at most: until it arrives, one end holds what the other does not."""
+
+
+NAMED_MAX = 3
+"""Nodes whose last events are told where a network is not as it should be."""
+
+_NAMED = re.compile(r"\b(?:nodes?|client) \[?(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,7 @@ class Run:
         world = self.world
         stranded = why_stranded(world)
         if stranded is not None:
-            raise world.violation(stranded)
+            raise world.violation(stranded, named(world, stranded))
         state = (world.changes, len(world.alive))
         if state != self._seen or among is not None:
             # What was found among some says nothing about all.
@@ -201,6 +209,12 @@ class Run:
             digest=world.trace.digest(),
             counters=world.counters(),
         )
+
+
+def named(world: World, reason: str) -> list[Host]:
+    """Return the first nodes that a reason names: whose last events help to understand it."""
+    numbers = dict.fromkeys(int(number) for number in _NAMED.findall(reason))
+    return [world.hosts[number] for number in numbers if number < len(world.hosts)][:NAMED_MAX]
 
 
 def grow(world: World, nodes: int, *, gap_low_ns: int, gap_high_ns: int) -> list[Host]:

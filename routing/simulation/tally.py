@@ -53,7 +53,6 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """Take one in."""
-        slim = outcome
         if not outcome.ok:
             self.failed += 1
             if len(self.failures) < FAILURES_MAX:
@@ -61,7 +60,7 @@ class Tally:
         self.counters.update(outcome.counters)
         self.reached.update(name for name, count in outcome.counters.items() if count)
         self.events += outcome.events
-        self._runs.setdefault(outcome.scenario, []).append(slim)
+        self._runs.setdefault(outcome.scenario, []).append(outcome)
         if outcome.healed_s is not None and (
             self.worst is None or _used(outcome) > _used(self.worst)
         ):
@@ -132,6 +131,7 @@ class Tally:
                 for one in sorted(self._runs[name], key=lambda one: one.seed)
             ],
             "counters": dict(sorted(self.counters.items())),
+            "reached": dict(sorted(self.reached.items())),
         }
 
 

@@ -21,7 +21,7 @@ from routing.limits import SECOND
 from routing.messages import FrameKind
 from routing.simulation.hosts import Host, Violation
 from routing.simulation.links import Weather
-from routing.simulation.scenarios import Run
+from routing.simulation.scenarios import Run, named
 from routing.simulation.script import Script
 from routing.simulation.scriptfile import limits_of
 from routing.simulation.stage import Stage
@@ -38,10 +38,6 @@ SAMPLE_NS = 5 * SECOND
 MOMENT_S = 5.0
 """Within which a network at rest is whole whenever it is looked at."""
 
-BLAMED_MAX = 3
-"""Nodes whose last events are told where a network is not whole."""
-
-_NODE = re.compile(r"\b(?:node|client|nodes) \[?(\d+)")
 _VARIABLE = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{6,}\b|\d+(?:\.\d+)?")
 
 
@@ -208,7 +204,7 @@ def run_trial(trial: Trial) -> Outcome:
         healed_s = _run(stage, trial)
         if run.reason:
             kind = run.reason.partition(":")[0]
-            reason = str(world.violation(run.reason, _blamed(world, run.reason)))
+            reason = str(world.violation(run.reason, named(world, run.reason)))
     except Violation as error:
         kind, reason = _kind(str(error).partition("\n")[0].partition(": ")[2]), str(error)
     return Outcome(
@@ -259,9 +255,3 @@ def _maker(name: str) -> Callable[[CoreConfig], Core]:
 
 def _kind(reason: str) -> str:
     return _VARIABLE.sub("#", reason)[:200]
-
-
-def _blamed(world: World, reason: str) -> list[Host]:
-    """Return the nodes that a reason names, so that their last events are told."""
-    named = dict.fromkeys(int(number) for number in _NODE.findall(reason))
-    return [world.hosts[number] for number in named if number < len(world.hosts)][:BLAMED_MAX]

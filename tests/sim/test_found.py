@@ -168,7 +168,7 @@ def newcomer_beside(world: World, name: bytes) -> Host:
 
 
 def test_client_outlives_all_that_it_was_told_of() -> None:
-    """A client knew nobody but its contacts: when these had gone one by one it was alone for ever."""
+    """A client knew nobody but its contacts; once they had gone it was alone for ever."""
     world = grown(7, 6)
     contacts = world.alive[:2]
     client = world.add_node([host.address for host in contacts], client=True)
