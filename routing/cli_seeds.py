@@ -15,16 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from routing.simulation.campaign import processes, resolve_executor
-from routing.simulation.drive import Demands, Sitting, drive, resized, trials_of
 from routing.simulation.picture import draw, why_no_picture
 from routing.simulation.scriptfile import load, write
 from routing.simulation.shrinking import shrink
+from routing.simulation.sitting import Demands, Sitting, drive, resized, trials_of
 from routing.simulation.tally import Row
 from routing.simulation.trial import Outcome, Trial, resolve
 
 __all__ = ["Given", "run_command", "show", "watched"]
 
 FAILURES_SHOWN = 5
+WIDTH = 120
+"""Of what is printed where there is no terminal that has one."""
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
@@ -116,7 +118,9 @@ def watched(outcomes: Iterable[Outcome], many: int, errors: TextIO) -> Iterator[
 def show(sitting: Sitting, out: TextIO) -> None:
     """Print what many runs came to."""
     tally = sitting.tally
-    console = Console(file=out, highlight=False, soft_wrap=True)
+    console = Console(file=out, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     table = Table(box=None, pad_edge=False)
     table.add_column("scenario")
     for heading in ("runs", "ok", "node-hours", "whole", "healed", "longest", "bound", "frames/s"):
@@ -126,7 +130,7 @@ def show(sitting: Sitting, out: TextIO) -> None:
     console.print(table)
     for outcome in tally.failures[:FAILURES_SHOWN]:
         console.print(f"\nFAILED {outcome.scenario}, seed {outcome.seed}", markup=False)
-        console.print(outcome.reason, markup=False)
+        console.print(outcome.reason, markup=False, soft_wrap=True)
     hidden = tally.failed - min(tally.failed, FAILURES_SHOWN)
     if hidden:
         console.print(f"\n{hidden} more failed; --json tells all of them")
@@ -139,7 +143,7 @@ def show(sitting: Sitting, out: TextIO) -> None:
     if sitting.repeated:
         console.print(f"{sitting.repeated} run twice, under another hash seed")
     for complaint in sitting.complaints:
-        console.print(complaint, markup=False)
+        console.print(complaint, markup=False, soft_wrap=True)
     if sitting.interrupted:
         console.print("interrupted; this is what was known by then")
     console.print(

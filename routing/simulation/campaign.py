@@ -27,7 +27,15 @@ import msgspec
 from routing.errors import RoutingError, UsageError
 from routing.simulation.trial import Outcome, Trial, resolve, run_trial
 
-__all__ = ["Factory", "WorkerLost", "again", "outcomes", "processes", "resolve_executor"]
+__all__ = [
+    "Factory",
+    "WorkerLost",
+    "again",
+    "outcomes",
+    "print_digest",
+    "processes",
+    "resolve_executor",
+]
 
 Factory = Callable[[int], Executor]
 """Makes an executor for so many jobs."""
@@ -39,6 +47,8 @@ class WorkerLost(RoutingError):
 
 AHEAD = 2
 """Trials handed to an executor for each job: one runs, the next waits for it."""
+
+_CHILD = "from routing.simulation.campaign import print_digest; print_digest()"
 
 AGAIN_TIMEOUT_S = 600
 """For one trial in a process of its own."""
@@ -119,7 +129,7 @@ def again(trial: Trial, hash_seed: int) -> str:
     """
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
     done = subprocess.run(
-        [sys.executable, "-m", "routing.simulation.campaign"],
+        [sys.executable, "-c", _CHILD],
         input=msgspec.json.encode(trial),
         env=environment,
         capture_output=True,
@@ -132,12 +142,6 @@ def again(trial: Trial, hash_seed: int) -> str:
     return done.stdout.decode().strip()
 
 
-def main() -> int:
+def print_digest() -> None:
     """Run the trial that standard input describes and print the digest of its trace."""
-    trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
-    print(run_trial(trial).digest)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(run_trial(msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)).digest)

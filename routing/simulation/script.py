@@ -347,6 +347,8 @@ class Script(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit
     limits: Literal["recommended", "local"] = "recommended"
     limits_but: dict[str, int | list[str]] = field(default_factory=dict)
     """Single limits that are otherwise."""
+    depth: Literal["inputs", "bytes"] = "inputs"
+    """How far down frames go: handed over as they are, or sealed, framed and read again."""
     weather: Weather = Weather()
     steps: Annotated[list[Step], Meta(min_length=1, max_length=STEPS_MAX)]
 

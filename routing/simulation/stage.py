@@ -12,11 +12,11 @@ from math import log
 from random import Random
 from typing import Any, TypeVar
 
+import routing.simulation.script as steps
 from routing.inputs import Submitted
 from routing.limits import NAME_BYTES, SECOND
 from routing.messages import GroupAddress, MessageKind, NodeAddress
 from routing.reachability import Unreachable
-from routing.simulation import script as steps
 from routing.simulation.healing import healing_bound
 from routing.simulation.hosts import Host
 from routing.simulation.liar import LIES

@@ -192,6 +192,7 @@ def run_trial(trial: Trial) -> Outcome:
             loss=weather.loss,
             duplication=weather.duplication,
         ),
+        bytewise=script.depth == "bytes",
         checks_every=trial.checks_every,
         command=trial.command,
         make_core=_maker(trial.maker),

@@ -20,9 +20,9 @@ from routing.simulation.campaign import (
     processes,
     resolve_executor,
 )
-from routing.simulation.drive import Demands, drive, trials_of
 from routing.simulation.picture import why_no_picture
 from routing.simulation.script import Rest, Script, Start
+from routing.simulation.sitting import Demands, drive, trials_of
 from routing.simulation.trial import Outcome, Trial, resolve, run_trial
 from tests.sim.broken import Threads
 
@@ -119,7 +119,7 @@ def test_part_of_the_trials_is_run_twice_with_equal_traces() -> None:
 
 
 def test_trace_that_differs_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routing.simulation.drive.again", lambda trial, hash_seed: "another")
+    monkeypatch.setattr("routing.simulation.sitting.again", lambda trial, hash_seed: "another")
     sitting = drive(small(2), jobs=1, demands=Demands(again=0.5))
     assert not sitting.ok and "small, seed 0: another trace under" in sitting.complaints[0]
 
