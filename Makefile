@@ -69,9 +69,18 @@ loopback: $(VENV)/.bench
 	$(PY) -m pip install --quiet -r $(VENV)/peers.txt || echo "make: not all peers can be installed here" >&2
 	$(PY) -m bench.loopback $(LOOPBACK_ARGS)
 
-# Delivery in 10,000 simulated nodes, then under churn of 1,000 for long; a JSON object each.
+# All scenarios that come with the package in turn, swarms of faults three times as often. Every
+# run is judged by the healing bound; together they must reach all probes.
+SCENARIOS := swarm swarm $(sort $(basename $(notdir $(wildcard routing/simulation/library/*.toml))))
+SIMULATE  := $(PY) -m routing simulate sweep $(SCENARIOS) --probes --again 0.02
+simulate: build
+	$(SIMULATE) --seeds 0:204 --node-hours 300 $(SIMULATE_ARGS)
+
+# 20,000 node-hours of scenarios; delivery in 10,000 simulated nodes, then under churn of 1,000 for
+# long, a JSON object each.
 FIGURES := $(PY) -m routing.simulation.figures
 soak: build
+	$(SIMULATE) --seeds 0:1800 --quiet-s 3600 --node-hours 20000
 	$(FIGURES) static --nodes 12 40 100 1000 10000 $(SOAK_ARGS)
 	$(FIGURES) churn --nodes 1000 --median 744 --seconds 600 $(SOAK_ARGS)
 	$(FIGURES) churn --nodes 1000 --median 84 --seconds 300 $(SOAK_ARGS)
