@@ -67,7 +67,7 @@ def run_command(scenarios: Sequence[str], given: Given, *, plot: str | None) -> 
     )
     sitting = drive(
         trials,
-        jobs=given.jobs or len(os.sched_getaffinity(0)),
+        jobs=given.jobs or os.cpu_count() or 1,
         factory=factory,
         demands=Demands(probes=given.probes, again=given.again, node_hours=given.node_hours),
         watch=partial(watched, many=len(trials), errors=errors),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import ceil
+from shlex import quote
 
 from msgspec.structs import replace
 
@@ -69,7 +70,7 @@ def trials_of(
     trials = []
     for number, seed in enumerate(seeds):
         name, script = scripts[number % len(scripts)]
-        command = f"python -m routing simulate run {name} --seeds {seed}{options}"
+        command = f"python -m routing simulate run {quote(name)} --seeds {seed}{options}"
         trials.append(
             Trial(script=script, seed=seed, command=command, quiet_s=quiet_s, maker=maker)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import xml.etree.ElementTree as Xml
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from routing.cli import main
+from routing.cli_seeds import watched
 from routing.errors import UsageError
 from routing.simulation.campaign import (
     AHEAD,
@@ -149,9 +151,10 @@ def test_interrupted_run_tells_what_is_known_so_far() -> None:
 def test_scenarios_take_turns() -> None:
     other = replace(SMALL, name="other")
     trials = trials_of(
-        [("a.toml", SMALL), ("other", other)], range(5, 8), options=" --x", quiet_s=0, maker=""
+        [("my own.toml", SMALL), ("other", other)], range(5, 8), options=" --x", quiet_s=0, maker=""
     )
     assert [trial.script.name for trial in trials] == ["small", "other", "small"]
+    assert trials[0].command == "python -m routing simulate run 'my own.toml' --seeds 5 --x"
     assert trials[1].command == "python -m routing simulate run other --seeds 6 --x"
 
 
@@ -251,6 +254,18 @@ def test_interrupted_command_is_code_130(
     assert run("run", file, "--seeds", "0:9", "--jobs", "1") == 130
     out = capsys.readouterr().out
     assert "interrupted; this is what was known by then" in out and "1 of 1 ok" in out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else() -> None:
+    found = [run_trial(trial) for trial in small(3)]
+    for errors, shown in ((io.StringIO(), False), (Terminal(), True)):
+        assert list(watched(found, 3, errors)) == found
+        assert ("3/3" in errors.getvalue()) is shown
 
 
 # -- pictures
