@@ -374,18 +374,15 @@ class Relay:
         target = _target(destination)
         if target == core.name:
             return self._near(destination)
-        hop = table.next_hop(target, exclude)
+        hop, grouped = table.next_hop(target, exclude), isinstance(destination, GroupAddress)
+        silent = core.suspects.names
         if hop is None and isinstance(destination, ViaAddress) and destination.name in table:
             hop = destination.name
-        elif hop is not None and hop != target:
-            silent = core.suspects.names
-            if rank:
-                ways = table.next_hops(target, (*exclude, *silent))[:ROUTES_MAX] or [hop]
-                hop = ways[rank % len(ways)]
-            elif hop in silent:
-                onward = table.next_hop(target, (*exclude, *silent))
-                # Where any of a group will do, we are the nearest of those that live.
-                hop = onward or (None if isinstance(destination, GroupAddress) else hop)
+        elif hop is not None and (grouped or hop != target) and (rank or hop in silent):
+            ways = table.next_hops(target, (*exclude, *silent))[:ROUTES_MAX]
+            # Where any of a group will do, we are the nearest of those that live.
+            last = None if grouped else hop
+            hop = ways[rank % len(ways)] if ways else last
         return None if hop is None else core.link_to(hop)
 
     def _hanger(self, key: bytes) -> Link | None:
