@@ -109,7 +109,7 @@ def test_what_was_held_is_delivered_when_the_client_comes_back() -> None:
     (found,) = said.envelopes(wire, MESSAGE)
     assert found.signed == envelope.signed
     kinds = [each.kind for each in said.of(Send) if each.token == wire.token]
-    assert kinds == [FrameKind.ADMIT, FrameKind.ROUTED]
+    assert kinds == [FrameKind.ADMIT, FrameKind.ROUTED, FrameKind.CONTACTS]
     assert friend.routed(text_for(stage)).envelopes(wire, MESSAGE) != []
 
 
