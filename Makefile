@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 ARGS   ?= --nodes 12 --kill 2
+# A worker for each core; make test WORKERS=0 runs all tests in one process.
+WORKERS ?= auto
 JUNK   := build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
@@ -36,7 +38,7 @@ network: build
 	@$(PY) -m routing network $(ARGS)
 
 test: build
-	$(PY) -m pytest $(TEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) $(TEST_ARGS)
 
 lint: build
 	$(PY) -m ruff check .
@@ -103,7 +105,7 @@ sanitize: build
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    ROUTING_EXPECT_SANITIZED=1 \
-	    $(CURDIR)/$(PY) -m pytest -p no:cacheprovider --timeout=300 \
+	    $(CURDIR)/$(PY) -m pytest -n $(WORKERS) -p no:cacheprovider --timeout=300 \
 	    $$(cd $(CURDIR) && sed -n 's/^\([^#].*\)/\1/p' tests/sanitized.txt) $(TEST_ARGS)
 
 clean:
