@@ -12,7 +12,7 @@ import pytest
 from routing.errors import HandlerFailed, NotConnected, RequestTimedOut, RoutingError, UsageError
 from routing.events import Message, Proof
 from routing.limits import SECOND, Limits
-from routing.messages import ClientAddress, GroupAddress
+from routing.messages import ClientAddress, GroupAddress, MessageKind
 from routing.node import Client, Node
 from routing.sending import LARGE_AT_ONCE
 from tests.service.conftest import Run
@@ -203,7 +203,7 @@ def test_request_that_runs_out_of_time_half_way_says_so(run: Run) -> None:
             core, told = two._running(), list[int]()
             # The far end takes the first part and then is deaf.
             usual = core.assembly.on_part
-            core.assembly.on_part = lambda arrival: (  # type: ignore[method-assign]
+            core.message_handlers[MessageKind.PART] = lambda arrival: (
                 usual(arrival) if not core.assembly.open else None
             )
             with pytest.raises(RequestTimedOut):
