@@ -98,6 +98,7 @@ class Bootstrapping:
             return
         self.begun = True
         self.disconnected_at = self.core.now
+        self.core.naming.on_begun()
         if self.core.founding.may_found_at_start():
             self.core.founding.found("first, without contacts")
             return

@@ -110,7 +110,7 @@ class Limits:
     retry_name_first_ns: int = 20 * SECOND
     """Before the next attempt to a name that failed; doubles up to `retry_name_last_ns`."""
     retry_name_last_ns: int = 60 * SECOND
-    probe_timeout_ns: int = 2 * SECOND
+    probe_timeout_ns: int = 1 * SECOND
     """A consolidated connection must answer a Ping within this when its key comes again."""
     hello_deadline_ns: int = 10 * SECOND
     """From accept to an authenticated Hello, absolute: filling 512 slots takes 51 connects/s."""
@@ -162,8 +162,8 @@ class Limits:
     name_held_ns: int = 1_200 * SECOND
     name_timeout_ns: int = 20 * SECOND
     """From RequestName to a name, else another contact."""
-    name_retry_ns: int = 2 * SECOND
-    name_tries: int = 4
+    name_retry_ns: int = 1 * SECOND
+    name_tries: int = 6
     # -- names of others
     name_renewed_ns: int = 1_200 * SECOND
     """A node tells the group of its client name what its name is this often, +- 10 %."""

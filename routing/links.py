@@ -38,6 +38,8 @@ class Link(Struct):
     """CLIENT: messages passed to it that it has not answered; the answers cost it nothing."""
     one_way: bool = False
     """CONSOLIDATED: the requester of its attempt could not dial the responder, and both agreed."""
+    displaced: bool = False
+    """CONSOLIDATED: another key listens where this peer did; if it is silent now, it is gone."""
 
     @property
     def token(self) -> Token:

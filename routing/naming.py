@@ -84,8 +84,12 @@ class Naming:
             return
         if is_valid(core.key, certificate, signer=core.signer, tag=core.tag):
             self.held = certificate
-            self.held_until = core.now + core.limits.name_held_ns
             self.old_name = certified_name(core.key, certificate)
+
+    def on_begun(self) -> None:
+        """The process begins: what it holds from before counts from now on."""
+        if self.held is not None:
+            self.held_until = self.core.now + self.core.limits.name_held_ns
 
     def hold_own(self) -> None:
         """We lost our last connection: the name is held, and we have none."""
@@ -242,6 +246,9 @@ class Naming:
             core.count("name_request.busy")
             return
         present = core.table.name_of_key(signed.key)
+        if present is not None:
+            # Who asks is a new process: the one we are connected with answers, or is gone.
+            core.suspects.displace(core.link_to(present))
         held = request.held
         if held is not None and self._confirms(signed.key, held):
             self._vote(signed.key, request.reply_to, held.n1, held.n2, len(group))

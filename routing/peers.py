@@ -54,6 +54,20 @@ class Peers:
         core.filling.on_peer_up(attempt.name)
         self._weigh_close_group()
         core.letting_go.on_peer_up(attempt.name)
+        self._doubt_predecessors(link)
+
+    def _doubt_predecessors(self, link: Link) -> None:
+        """Whoever listened where we have just dialled another key has probably gone."""
+        core = self.core
+        if not link.outbound:
+            return
+        gone = [
+            name
+            for name, listed in self.endpoints.items()
+            if name != link.name and link.endpoint in listed
+        ]
+        for name in gone:
+            core.suspects.displace(core.link_to(name))
 
     def let_go(self, link: Link, code: CloseCode) -> None:
         """A connection ends because we can do without it."""

@@ -2,14 +2,16 @@
 
 A connection is closed as silent after 45 s; until then a dead machine swallows whatever is passed
 on to it. So a peer that nothing was heard of for some seconds gets a Ping along with what we pass
-on, and one that does not answer it in time is no next hop while there is another. It closes
-nothing: who is merely slow is believed again with the first frame that comes.
+on, and one that does not answer it in time is no next hop while there is another. Who is merely
+slow is believed again with the first frame that comes; closed is only who is silent while another
+key listens in its place.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from routing.errors import CloseCode
 from routing.links import Link
 from routing.messages import FrameKind, Ping
 from routing.state import LinkRole
@@ -46,6 +48,20 @@ class Suspects:
             core.send(link, FrameKind.PING, Ping(link.asked))
         core.alarm("suspect", subject, core.limits.suspect_ns)
 
+    def displace(self, link: Link) -> None:
+        """Another key was reached where this peer listens: it answers now, or is closed."""
+        self.core.count("suspect.displaced")
+        link.displaced = True
+        if link.name in self.names:
+            self._close(link)
+        else:
+            self.ask(link)
+
+    def _close(self, link: Link) -> None:
+        core = self.core
+        core.note(link.name, "did not answer, and another key listens where it did")
+        core.peers.let_go(link, CloseCode.SILENT)
+
     def on_pong(self, link: Link, nonce: bytes) -> bool:
         """A Pong has come, which clears like any other frame; tell whether we asked for it."""
         if link.asked != nonce:
@@ -67,7 +83,12 @@ class Suspects:
         link = core.links.get(int.from_bytes(subject, "big"))
         if link is None or link.role is not LinkRole.CONSOLIDATED:
             return
-        if core.now - link.heard > core.limits.suspect_ns and link.name not in self.names:
+        displaced, link.displaced = link.displaced, False
+        if core.now - link.heard <= core.limits.suspect_ns:
+            return
+        if displaced:
+            self._close(link)
+        elif link.name not in self.names:
             self.names.append(link.name)
             core.count("suspect.silent")
             core.note(link.name, "did not answer; passed by while there is another way")

@@ -13,7 +13,7 @@ import gc
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log2
 from random import Random
@@ -25,6 +25,7 @@ from routing.errors import UsageError
 from routing.events import Connected
 from routing.limits import GROUP_SIZE, NAME_BYTES, SECOND, Nanos
 from routing.messages import GroupAddress, NodeAddress
+from routing.simulation.comebacks import comebacks
 from routing.simulation.hosts import Host, Violation
 from routing.simulation.placement import place
 from routing.simulation.scenarios import Run, begin
@@ -33,7 +34,7 @@ from routing.simulation.turnover import Turnover
 from routing.simulation.world import World
 from routing.state import Detail, LinkRole
 
-__all__ = ["Figure", "Plan", "churn", "goal_of", "main", "static"]
+__all__ = ["Figure", "Plan", "churn", "goal_of", "main", "restarts", "static"]
 
 Figure = dict[str, object]
 """One measurement: what was asked for, what was found, what it should be."""
@@ -62,6 +63,9 @@ LONG_SESSION_S = 600
 LIVES_NS = 10 * SECOND
 """A destination that lives so long after the send ought to have the message."""
 
+BACK_MS = {False: 3_000, True: 5_000}
+"""Within which 99 % of restarted nodes ought to be back: with the old key, and with a fresh one."""
+
 CHECKS_EVERY = 1_000_000
 """Steps of a node between two checks of its invariants: figures are no tests of these."""
 
@@ -84,6 +88,8 @@ class Plan:
     """Under churn: how long messages are sent."""
     rate: int = 50
     """Under churn: messages submitted per second."""
+    times: int = 200
+    """Restarts of each sort."""
     explain: int = 0
     """Messages that did not arrive whose ways are told."""
 
@@ -301,6 +307,37 @@ def _turnover(world: World, turnover: Turnover) -> Figure:
     }
 
 
+# -- restarts
+
+
+def restarts(plan: Plan) -> list[Figure]:
+    """Measure how long restarted nodes take to be back, with their old key and with a fresh one.
+
+    Raises:
+        UsageError: the numbers do not fit.
+        Violation: an invariant broke, or the network could not be formed.
+    """
+    figures = []
+    for fresh in (False, True):
+        started, world = perf_counter(), _network(plan)
+        began, events = world.now, world.clock.events
+        took = _spread(comebacks(world, plan.times, fresh=fresh))
+        figures.append(
+            {
+                "measure": "restart_fresh" if fresh else "restart_kept",
+                "nodes": plan.nodes,
+                "seed": plan.seed,
+                "formed": plan.form,
+                "restarts": plan.times,
+                "back_ms": took,
+                "goal_p99_ms": BACK_MS[fresh],
+                "ok": took["p99"] <= BACK_MS[fresh],
+                **_cost(world, started, began, events),
+            }
+        )
+    return figures
+
+
 # -- arithmetic
 
 
@@ -337,7 +374,7 @@ def _quantile(values: Sequence[int], share: float) -> int | None:
     return values[max(0, -int(-share * len(values) // 1) - 1)]
 
 
-def _spread(nanoseconds: list[int]) -> Figure:
+def _spread(nanoseconds: Iterable[int]) -> dict[str, int]:
     values = sorted(nanoseconds)
     shares = (("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0))
     return {label: (_quantile(values, share) or 0) // 1_000_000 for label, share in shares}
@@ -371,7 +408,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m routing.simulation.figures", description=__doc__
     )
-    parser.add_argument("what", choices=("static", "churn"))
+    parser.add_argument("what", choices=("static", "churn", "restart"))
     parser.add_argument("--nodes", type=int, nargs="+", default=[12, 40, 100, 1_000])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--messages", type=int, default=2_000, help="static: to nodes")
@@ -380,6 +417,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--median", type=float, default=744.0, help="churn: of sessions, seconds")
     parser.add_argument("--seconds", type=int, default=120, help="churn: of sending")
     parser.add_argument("--rate", type=int, default=50, help="churn: messages per second")
+    parser.add_argument("--times", type=int, default=200, help="restart: of each sort")
     parser.add_argument("--goal", type=float, default=None, help="churn: ratio delivered")
     parser.add_argument("--explain", type=int, default=0, help="ways of so many that were missed")
     return parser
@@ -399,11 +437,15 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
             median_s=given.median,
             seconds=given.seconds,
             rate=given.rate,
+            times=given.times,
             explain=given.explain,
         )
         goal = given.goal if given.goal is not None else goal_of(plan)
         try:
-            figures = static(plan) if given.what == "static" else [churn(plan, goal)]
+            if given.what == "churn":
+                figures = [churn(plan, goal)]
+            else:
+                figures = (static if given.what == "static" else restarts)(plan)
         except (UsageError, Violation) as error:
             print(f"figures: {error}", file=sys.stderr)
             return 2 if isinstance(error, UsageError) else 1

@@ -25,6 +25,7 @@ from routing.messages import (
     NodeAddress,
     SignedKind,
     Vote,
+    encode,
     signed_text,
     vote_body,
 )
@@ -67,6 +68,7 @@ def place(world: World, nodes: int, *, per_bucket: int | None = None) -> list[Ho
     hosts = [world.add_placed() for _ in range(nodes)]
     for host, certificate in zip(hosts, _certificates(hosts), strict=True):
         host.core.take_name(certificate)
+        host.certificate = encode(certificate)
     plan = _Plan(world, hosts, per_bucket)
     for one, other in plan.pairs():
         _tie(world, hosts[one], hosts[other])

@@ -199,6 +199,8 @@ class World(Harm):
         )
         core = self._make_core(config)
         host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)
+        # What was on disk stays there until something else is written.
+        host.certificate = certificate
         self.hosts.append(host)
         return host
 

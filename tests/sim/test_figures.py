@@ -11,7 +11,7 @@ from routing.errors import UsageError
 from routing.limits import SECOND
 from routing.messages import GroupAddress, NodeAddress
 from routing.names import nearest
-from routing.simulation.figures import Figure, Plan, churn, goal_of, main, static
+from routing.simulation.figures import Figure, Plan, churn, goal_of, main, restarts, static
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import check_host, why_not_one_network, why_not_whole
 from routing.simulation.placement import place
@@ -274,3 +274,21 @@ def test_misuse_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["static", "--nodes", "0"]) == 2
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("figures: nodes=0 must be")
+
+
+# -- restarts
+
+
+def test_restarts_repeat_and_are_held_against_their_goals() -> None:
+    plan = Plan(nodes=9, times=4)
+    kept, fresh = restarts(plan)
+    assert (kept["measure"], fresh["measure"]) == ("restart_kept", "restart_fresh")
+    assert [without_cost(figure) for figure in restarts(plan)] == [
+        without_cost(kept),
+        without_cost(fresh),
+    ]
+    for figure in (kept, fresh):
+        took, goal = figure["back_ms"], figure["goal_p99_ms"]
+        assert isinstance(took, dict) and isinstance(goal, int)
+        assert 0 < took["p50"] <= took["p99"] <= took["max"]
+        assert figure["ok"] is (took["p99"] <= goal)

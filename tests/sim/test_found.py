@@ -22,9 +22,11 @@ from routing.messages import (
     vote_body,
 )
 from routing.names import nearest, network_tag
+from routing.simulation.comebacks import comebacks
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_whole
 from routing.simulation.liar import Lie
+from routing.simulation.placement import place
 from routing.simulation.scenarios import flash_crowd, form, grow, make_world, outage
 from routing.simulation.signer import make_signer
 from routing.simulation.world import World
@@ -43,6 +45,13 @@ def grown(seed: int, nodes: int) -> World:
         return len(world.alive) == nodes and why_not_whole(world) is None
 
     assert world.run_until(is_whole, limit_ns=300 * SECOND) is not None, why_not_whole(world)
+    return world
+
+
+def placed_world(seed: int, nodes: int) -> World:
+    world = World(seed)
+    place(world, nodes)
+    world.run(5 * SECOND)
     return world
 
 
@@ -180,3 +189,25 @@ def test_client_outlives_all_that_it_was_told_of() -> None:
         world.run(150 * SECOND)
     assert all(not host.alive for host in contacts)
     assert client.core.state.detail is Detail.BOOTSTRAPPED
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_node_that_crashed_in_silence_is_back_at_once(fresh: bool) -> None:
+    """With a new key it took 32 s: its neighbours held the old one, which nobody else could be."""
+    world = placed_world(2, 12)
+    took = comebacks(world, 12, fresh=fresh)
+    assert max(took) <= 5 * SECOND
+    if fresh:
+        assert world.counters()["suspect.displaced"] > 0
+
+
+def test_name_is_held_after_a_late_restart() -> None:
+    """A held name was believed to have run out if the clock had begun long before the process."""
+    world = placed_world(3, 12)
+    world.run(3_600 * SECOND)
+    victim = world.alive[5]
+    world.kill(victim, silent=False)
+    host = world.restart(victim, [world.alive[0].address])
+    world.run(10 * SECOND)
+    assert host.core.name == victim.core.name is not None
+    assert host.core.counters["name.asked"] == 1

@@ -20,6 +20,7 @@ from routing.messages import (
     GroupAddress,
     HelloRole,
     MessageKind,
+    Ping,
     Signed,
     SignedKind,
     decode,
@@ -164,19 +165,20 @@ def test_unasked_vote_changes_nothing() -> None:
 # -- asking again
 
 
-def test_node_asks_again_every_two_seconds_three_times() -> None:
+def test_node_asks_again_every_second_five_times() -> None:
     stage, wire = asking()
     times = []
-    for _ in range(19):
-        times += [stage.now] * len(stage.wait(SECOND).envelopes(wire, KIND))
-    assert times == [SECOND, 3 * SECOND, 5 * SECOND]
+    for _ in range(38):
+        said = stage.wait(SECOND // 2)
+        times += [stage.now] * len(said.envelopes(wire, KIND))
+    assert times == [SECOND, 2 * SECOND, 3 * SECOND, 4 * SECOND, 5 * SECOND]
 
 
 def test_second_asking_proposes_the_two_nearest_names_that_any_vote_named() -> None:
     stage, wire = asking()
     vote(wire, MEMBERS[0], A, B, 8)
     vote(wire, MEMBERS[1], C, B, 8)
-    (again,) = stage.wait(2 * SECOND).messages(wire, KIND, RequestName)
+    (again,) = stage.wait(SECOND).messages(wire, KIND, RequestName)
     assert again.proposed == nearest(stage.core.client_name, [A, B, C], 2)
 
 
@@ -246,12 +248,25 @@ def test_another_name_is_told_as_renamed() -> None:
 def test_name_held_for_20_minutes_is_offered_no_longer() -> None:
     certificate = Person(0).renamed(MEMBERS[0]).certificate
     stage = Stage(contacts=[PROXY.address], certificate=encode(certificate))
+    stage.start()
+    stage.wait(1_200 * SECOND)
+    while not stage.dialling:
+        stage.wait(SECOND)
+    wire = stage.connect(PROXY)
+    wire.admit()
+    (asked,) = stage.said.messages(wire, KIND, RequestName)
+    assert asked.held is None
+
+
+def test_name_from_before_counts_from_the_start_of_the_process() -> None:
+    certificate = Person(0).renamed(MEMBERS[0]).certificate
+    stage = Stage(contacts=[PROXY.address], certificate=encode(certificate))
     stage.wait(1_200 * SECOND)
     stage.start()
     wire = stage.connect(PROXY)
     wire.admit()
     (asked,) = stage.said.messages(wire, KIND, RequestName)
-    assert asked.held is None
+    assert asked.held == certificate
 
 
 @pytest.mark.parametrize("kept", [b"rubbish", encode(founding_certificate(Person(5).key))])
@@ -383,6 +398,19 @@ def test_held_name_of_a_key_with_another_live_name_is_not_confirmed() -> None:
     wire, said = ask(stage, JOINER, held=held)
     casts = [*votes(wire, said)]
     assert [(cast.n1, cast.n2) for cast in casts] != [(held.n1, held.n2)]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_old_connection_of_a_key_that_asks_for_a_name_answers_or_is_closed(lives: bool) -> None:
+    stage, _ = member()
+    old = stage.befriend(JOINER)
+    stage.wait(SECOND)
+    _, said = ask(stage, JOINER)
+    (ping,) = said.frames(old, FrameKind.PING, Ping)
+    if lives:
+        old.say(FrameKind.PONG, ping)
+    stage.wait(SECOND)
+    assert old.open is lives and (JOINER.name in stage.core.table) is lives
 
 
 def test_name_that_is_confirmed_is_recorded_on_the_word_of_its_node() -> None:

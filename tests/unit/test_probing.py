@@ -76,10 +76,10 @@ def test_refusal_reaches_the_process_that_asked_by_the_first_hop_it_named() -> N
 
 
 @PERSONS
-def test_silent_connection_is_replaced_after_two_seconds(person: Person) -> None:
+def test_silent_connection_is_replaced_after_a_second(person: Person) -> None:
     a = Again(person)
     a.ask()
-    a.stage.wait(2 * SECOND - 1)
+    a.stage.wait(SECOND - 1)
     assert a.old.open
     said = a.stage.wait(1)
     assert said.closed(a.old) is CloseCode.REPLACED

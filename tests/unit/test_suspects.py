@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from routing.actions import Close
+from routing.errors import CloseCode
 from routing.limits import SECOND
 from routing.messages import FrameKind, GroupAddress, MessageKind, NodeAddress, Ping
 from routing.names import nearest
@@ -97,6 +99,28 @@ def test_suspicion_ends_with_the_connection() -> None:
     passed(asker)
     best.lose()
     stage.wait(SECOND)
+    assert stage.core.suspects.names == []
+
+
+def test_peer_in_whose_place_another_listens_is_closed_if_it_is_silent() -> None:
+    stage, _, (best, other, *_) = relay()
+    stage.wait(2 * SECOND)
+    for wire in (best, other):
+        stage.core.suspects.displace(stage.core.link_to(wire.person.name))
+    other.say(FrameKind.PING, Ping(bytes(8)))
+    said = stage.wait(SECOND)
+    (closed,) = said.of(Close)
+    assert (closed.token, closed.code) == (best.token, CloseCode.SILENT)
+    assert best.person.name not in stage.core.table and other.person.name in stage.core.table
+
+
+def test_peer_that_is_silent_already_is_closed_at_once_when_another_listens_there() -> None:
+    stage, asker, (best, *_) = relay()
+    stage.wait(2 * SECOND)
+    passed(asker)
+    stage.wait(SECOND)
+    stage.core.suspects.displace(stage.core.link_to(best.person.name))
+    assert best.person.name not in stage.core.table
     assert stage.core.suspects.names == []
 
 
