@@ -3,10 +3,10 @@ from typing import Final, TypeVar
 
 __all__ = ["BATCH_BYTES_MAX", "BATCH_ID_BYTES", "MESSAGE_HEADER_BYTES", "pack", "survey", "unpack"]
 
-Made = TypeVar("Made")
-Source = TypeVar("Source")
-Destination = TypeVar("Destination")
-Proof = TypeVar("Proof")
+_Made = TypeVar("_Made")
+_Source = TypeVar("_Source")
+_Destination = TypeVar("_Destination")
+_Proof = TypeVar("_Proof")
 
 BATCH_BYTES_MAX: Final[int]
 BATCH_ID_BYTES: Final[int]
@@ -15,10 +15,10 @@ MESSAGE_HEADER_BYTES: Final[int]
 def pack(first: bytes, payloads: list[bytes], start: int = ...) -> tuple[bytes, int]: ...
 def unpack(
     body: bytes,
-    make: Callable[[Source, Destination, bytes, bytes, Proof, bytes, bool], Made],
-    source: Source,
-    destination: Destination,
+    make: Callable[[_Source, _Destination, bytes, bytes, _Proof, bytes, bool], _Made],
+    source: _Source,
+    destination: _Destination,
     key: bytes,
-    proof: Proof,
-) -> list[Made] | None: ...
+    proof: _Proof,
+) -> list[_Made] | None: ...
 def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]: ...
