@@ -120,8 +120,8 @@ class Messaging:
         sees = bool(len(core.table)) or core.founding.founder
         group = core.table.group(authority.element) if sees else []
         fault = own_fault(authority, client=core.client, name=core.name, key=core.key, group=group)
-        if not fault and fact.kind is not MessageKind.MESSAGE:
-            fault = "only messages are sent under an authority"
+        if not fault and is_of_group(authority) and fact.kind is not MessageKind.MESSAGE:
+            fault = "a group sends messages only; ask under CLIENT or NODE"
         if fault:
             core.count("authority.not_ours")
             core.act(do.Failed(fact.reference, f"no authority: {fault}"))

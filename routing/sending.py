@@ -225,7 +225,8 @@ class Sending(ABC):
             wait: Wait until we are connected instead of raising.
             progress: As for `send`; it tells of the request, not of the reply.
             quorum: Of a group: wait until 5 of its members, or most of a smaller group, agree.
-            authority: Refused: requests are not sent under an authority yet.
+            authority: CLIENT or NODE, of ourselves; the far end checks the claim. A group asks
+                nobody: its members would each have a reply of their own.
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
@@ -233,10 +234,8 @@ class Sending(ABC):
             NoQuorum: too few members replied the same for any quorum to agree.
             HandlerFailed: the handler at the far end raised; of a group, a quorum's.
             Unroutable: nobody has, or is responsible for, the destination.
-            UsageError: a wrong destination, payload or timeout.
+            UsageError: a wrong destination, payload or timeout, or an authority that is not ours.
         """
-        if authority is not None:
-            raise UsageError(f"request(authority={authority!r}) is not carried; use send")
         if quorum and not isinstance(dst, GroupAddress):
             raise UsageError(f"request({dst!r}, quorum=True) must be given a GroupAddress")
         replies = await self._request(
@@ -248,6 +247,7 @@ class Sending(ABC):
             wait=wait,
             progress=progress,
             agree=quorum,
+            authority=authority,
         )
         return replies[0].payload
 
@@ -292,9 +292,11 @@ class Sending(ABC):
         wait: bool,
         progress: OnProgress | None = None,
         agree: bool = False,
+        authority: Authority | None = None,
     ) -> list[GroupReply]:
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
+        claim = checked_authority(authority)
         large = self._is_large(body)
         if not 0 < timeout < float("inf"):
             raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
@@ -316,6 +318,7 @@ class Sending(ABC):
                         body,
                         signed=signed,
                         timeout_ns=limit,
+                        authority=claim,
                         replies=wanted,
                         agree=agree,
                     )

@@ -71,8 +71,8 @@ def test_nine_nodes_speak_as_a_group_to_a_node_a_client_and_a_group(run: Run) ->
 
                 element = client_name(client.key)
                 managing = Authority(AuthorityKind.CLIENT_GROUP, element)
-                (proxy,) = (n for n in nodes if n.stats().get("admitted.client"))
-                there = ClientAddress(address(proxy).name, client.key)
+                assert client.proxy is not None
+                there = ClientAddress(client.proxy, client.key)
                 await say(group_of(nodes, element), there, b"to a client", managing)
                 await eventually(lambda: told)
                 assert [(m.payload, m.proof) for m in told] == [(b"to a client", Proof.QUORUM)]
@@ -119,10 +119,35 @@ def test_who_is_not_in_the_group_is_told_so(run: Run) -> None:
                 await wrong
             with pytest.raises(UsageError, match="16 bytes"):
                 await members[0].send(address(outsider), b"", authority=OURS, id=bytes(15))
-            with pytest.raises(UsageError, match="not carried"):
+            with pytest.raises(UsageError, match="a group sends messages only"):
                 await members[0].request(address(outsider), b"", authority=OURS)
             with pytest.raises(UsageError, match="GroupAddress"):
                 await members[0].request(address(outsider), b"", quorum=True)
+
+    run(body())
+
+
+def test_who_is_asked_is_told_under_which_authority(run: Run) -> None:
+    async def body() -> None:
+        async with network(3) as nodes, Client(local(contacts=nodes[0].endpoints)) as client:
+            await client.wait_for(Phase.CONNECTED, timeout=PATIENCE_S)
+            asked: list[Authority | None] = []
+
+            def answer(request: Message) -> bytes:
+                asked.append(request.authority)
+                return request.payload
+
+            nodes[1].on_request(answer)
+            node = Authority(AuthorityKind.NODE, address(nodes[2]).name)
+            mine = Authority(AuthorityKind.CLIENT, client_name(client.key))
+            for door, claim in ((nodes[2], node), (client, mine), (client, None)):
+                reply = await door.request(
+                    address(nodes[1]), b"who?", authority=claim, timeout=PATIENCE_S
+                )
+                assert reply == b"who?"
+            assert asked == [node, mine, None]
+            with pytest.raises(UsageError, match="not the node"):
+                await client.request(address(nodes[1]), b"", authority=node)
 
     run(body())
 

@@ -233,12 +233,32 @@ def test_node_claims_no_other_name(kind: AuthorityKind) -> None:
         assert refusals(said) and len(said) == 1
 
 
-@pytest.mark.parametrize("kind", [NODE, *GROUPS])
-def test_request_under_an_authority_is_refused(kind: AuthorityKind) -> None:
+@pytest.mark.parametrize("kind", GROUPS)
+def test_request_under_the_authority_of_a_group_is_refused(kind: AuthorityKind) -> None:
     stage, _, _ = pair()
     claim = Authority(kind, stage.name)
     said = submit(stage, NodeAddress(ONE.name), claim, kind=MessageKind.REQUEST)
-    assert refusals(said) and stage.core.messaging.pending == {}
+    (reason,) = refusals(said)
+    assert reason == "no authority: a group sends messages only; ask under CLIENT or NODE"
+    assert stage.core.messaging.pending == {}
+    assert stage.core.counters["authority.not_ours"] == 1
+
+
+def test_request_of_a_node_is_sent_under_its_own_authority() -> None:
+    stage, one, _ = pair()
+    claim = Authority(NODE, stage.name)
+    said = submit(stage, NodeAddress(ONE.name), claim, kind=MessageKind.REQUEST)
+    (envelope,) = said.envelopes(one, MessageKind.REQUEST)
+    assert opened(Signed, envelope.signed).authority == claim
+    assert len(stage.core.messaging.pending) == 1
+
+
+@pytest.mark.parametrize("element", [ONE.name, FAR.name])
+def test_request_under_a_name_that_is_not_ours_is_refused(element: bytes) -> None:
+    stage, _, _ = pair()
+    claim = Authority(NODE, element)
+    said = submit(stage, NodeAddress(ONE.name), claim, kind=MessageKind.REQUEST)
+    assert refusals(said) and len(said) == 1 and stage.core.messaging.pending == {}
 
 
 def test_joiner_on_its_proxy_is_in_no_group_yet() -> None:
