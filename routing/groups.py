@@ -28,6 +28,7 @@ from routing.messages import (
     Signed,
     encode,
     open_envelope,
+    wild_number,
 )
 from routing.names import distance, nearest
 
@@ -322,6 +323,9 @@ class Groups:
             self.core.count("copy.malformed")
             return
         envelope, signed = opened
+        if wild := wild_number(envelope):
+            self.core.count(wild)
+            return
         self.core.relay.consume(Arrival(signed, envelope, arrival.token, copied=True))
 
     def on_table_changed(self) -> None:

@@ -15,6 +15,8 @@ from typing import Annotated, Final, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from routing.limits import HOPS_MAX, ROUTES_MAX
+
 __all__ = [
     "ACKNOWLEDGE",
     "NO_ATTEMPT",
@@ -53,6 +55,7 @@ __all__ = [
     "open_envelope",
     "signed_text",
     "vote_body",
+    "wild_number",
 ]
 
 Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
@@ -410,6 +413,13 @@ def open_envelope(body: bytes) -> tuple[Envelope, Signed] | None:
     envelope = decode(Envelope, body)
     signed = None if envelope is None else decode(Signed, envelope.signed)
     return None if envelope is None or signed is None else (envelope, signed)
+
+
+def wild_number(envelope: Envelope) -> str:
+    """Return the counter of a hop or route number that no relay gives, or "" if both may be."""
+    if envelope.route >= ROUTES_MAX:
+        return "envelope.route"
+    return "envelope.hops" if envelope.hops > HOPS_MAX else ""
 
 
 def signed_text(kind: SignedKind, tag: bytes, body: bytes) -> bytes:

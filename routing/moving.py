@@ -29,6 +29,7 @@ from routing.messages import (
     decode,
     encode,
     open_envelope,
+    wild_number,
 )
 from routing.state import LinkRole
 
@@ -209,6 +210,9 @@ class Moving:
         envelope, signed = opened
         if signed.kind is MessageKind.FORWARDED:
             core.count("forwarded.twice")
+            return
+        if wild := wild_number(envelope):
+            core.count(wild)
             return
         core.relay.consume(Arrival(signed, envelope, arrival.token))
 

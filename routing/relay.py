@@ -31,6 +31,7 @@ from routing.messages import (
     encode,
     open_envelope,
     signed_text,
+    wild_number,
 )
 from routing.names import client_name, network_name
 from routing.repeats import Repeats
@@ -202,9 +203,7 @@ class Relay:
             core.frames.malformed(link, "envelope")
             return
         envelope, signed = opened
-        if envelope.route >= ROUTES_MAX or envelope.hops > HOPS_MAX:
-            core.count("envelope.route" if envelope.route >= ROUTES_MAX else "envelope.hops")
-            core.frames.malformed(link, "route or hop number")
+        if self._is_wild(link, envelope):
             return
         if not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
@@ -226,7 +225,16 @@ class Relay:
             self.core.frames.malformed(link, "group copy")
             return
         envelope, signed = opened
-        self.consume(Arrival(signed, envelope, link.token, copied=True))
+        if not self._is_wild(link, envelope):
+            self.consume(Arrival(signed, envelope, link.token, copied=True))
+
+    def _is_wild(self, link: Link, envelope: Envelope) -> bool:
+        """Tell whether a hop or route number is one that no relay gives; that closes."""
+        wild = wild_number(envelope)
+        if wild:
+            self.core.count(wild)
+            self.core.frames.malformed(link, "route or hop number")
+        return bool(wild)
 
     def _may_send(self, link: Link, signed: Signed) -> bool:
         """What hangs on us speaks for itself only, and only of what it hangs on us for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from routing.actions import Deliver
@@ -154,6 +155,20 @@ def test_routed_copy_of_anything_but_a_message_to_a_group_is_not_delivered() -> 
         assert wire.routed(routed_copy(stage, wrong)) == []
     rubbish = STRANGER.seal(MessageKind.COPY, NodeAddress(stage.name), b"rubbish")
     assert wire.routed(rubbish) == [] and wire.open
+
+
+@pytest.mark.parametrize(
+    ("route", "hops", "counter"),
+    [(8, 0, "envelope.route"), (0, 33, "envelope.hops")],
+    ids=["route 8", "33 hops"],
+)
+def test_routed_copy_with_a_number_that_no_relay_gives_is_counted_and_forgotten(
+    route: int, hops: int, counter: str
+) -> None:
+    stage, (wire,) = Stage.among(PERSONS[0])
+    letter = SOURCE.seal(MESSAGE, GroupAddress(bytes(32)), b"text", route=route, hops=hops)
+    assert wire.routed(routed_copy(stage, letter)) == []
+    assert stage.core.counters[counter] == 1 and wire.open, "the teller may be another"
 
 
 def test_group_message_that_waits_when_the_network_is_lost_is_counted() -> None:

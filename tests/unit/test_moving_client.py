@@ -255,6 +255,8 @@ def test_reply_to_the_old_address_answers_the_request() -> None:
         ("no envelope", "forwarded.malformed"),
         ("passed on twice", "forwarded.twice"),
         ("altered", "routed.forged"),
+        ("route 8", "envelope.route"),
+        ("33 hops", "envelope.hops"),
     ],
 )
 def test_what_an_old_proxy_must_not_pass_on_is_not_taken(fault: str, counter: str) -> None:
@@ -271,6 +273,8 @@ def test_what_an_old_proxy_must_not_pass_on_is_not_taken(fault: str, counter: st
         "no envelope": FRIEND.seal(FORWARDED, there, b"text"),
         "passed on twice": wrap(stage, FRIEND.seal(FORWARDED, old, encode(right))),
         "altered": wrap(stage, Envelope(0, 0, right.signed, bytes(64))),
+        "route 8": wrap(stage, Envelope(0, 8, right.signed, right.signature)),
+        "33 hops": wrap(stage, Envelope(33, 0, right.signed, right.signature)),
     }[fault]
     assert now.routed(envelope).of(Deliver) == []
     assert stage.core.counters[counter] == 1

@@ -390,6 +390,19 @@ def test_copy_of_a_kind_that_is_never_copied_closes(kind: MessageKind) -> None:
     assert one.say(FrameKind.GROUP_COPY, envelope).closed(one) is CloseCode.BAD_FRAME
 
 
+@pytest.mark.parametrize(
+    ("route", "hops", "counter"),
+    [(8, 0, "envelope.route"), (0, 33, "envelope.hops")],
+    ids=["route 8", "33 hops"],
+)
+def test_copy_with_a_number_that_no_relay_gives_closes(route: int, hops: int, counter: str) -> None:
+    stage, (one, *_) = among()
+    envelope = TWO.seal(MESSAGE, GroupAddress(stage.name), b"text", route=route, hops=hops)
+    said = one.say(FrameKind.GROUP_COPY, envelope)
+    assert said.closed(one) is CloseCode.BAD_FRAME and said.of(Deliver) == []
+    assert stage.core.counters[counter] == 1
+
+
 def test_forged_copy_is_not_delivered() -> None:
     stage, (one, *_) = among()
     envelope = structs.replace(
