@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from routing.config import Config
 from routing.doors import Door
 from routing.errors import ConfigError
 from routing.limits import GROUP_SIZE
+from routing.messages import Authority, AuthorityKind, NodeAddress
 from routing.names import Name
 from routing.state import LinkRole
 
@@ -50,6 +53,33 @@ class Node(Door):
             UsageError: the name is not 32 bytes, or the node is not started.
         """
         return self.name is not None and self.name in self.group_of(name)
+
+    async def refresh(self, element: bytes, payload: bytes, *, to: Iterable[bytes]) -> int:
+        """Say a record again to nodes that are new in its group, with the authority of that group.
+
+        Each member calls this when it hears that the group has changed, as with
+        `to=churn.concerns(element)`. Who is new is handed the record once, from
+        `GroupAddress(element)` and proved by QUORUM, when a quorum of the members has said the
+        same; until members that hold different versions have merged them, none of these is heard.
+
+        Args:
+            element: The name of the record, 32 bytes.
+            payload: The record, the same at every member, at most 1,046,528 bytes with addresses.
+            to: Names of nodes; our own is passed over.
+
+        Returns:
+            To how many it was said: 0 if we are not in the group any more, and so not asked.
+
+        Raises:
+            NotConnected, TooBusy, UsageError: as `send`.
+        """
+        if not self.is_member(element):
+            return 0
+        claim = Authority(AuthorityKind.ELEMENT_GROUP, element)
+        others = [name for name in to if name != self.name]
+        for name in others:
+            await self.send(NodeAddress(name), payload, authority=claim)
+        return len(others)
 
     def clients(self) -> list[bytes]:
         """Return the keys of the clients that hang on us."""
