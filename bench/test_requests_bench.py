@@ -1,7 +1,8 @@
 """Signed requests from node to node over three hops on loopback, and what of that is Ed25519.
 
 A network of 40 nodes in one process and one thread: source, relays and destination share a core, so
-the rate is that of all of them together. `ratio` compares it with what the sign and verify rates of
+the rate is that of all of them together. It is told by the CPU time of the process, so that others
+on the machine do not count. `ratio` compares it with what the sign and verify rates of
 the same run allow for the two signatures that a request and its reply cannot do without; `needed`
 is what was really signed and verified, acknowledgements included.
 """
@@ -49,16 +50,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have every signature of the process counted and timed."""
 
     def sign(signer: IdentitySigner, message: bytes) -> bytes:
-        began = time.perf_counter()
+        began = time.process_time()
         signature = signer._identity.sign(message)
-        SIGNED.seconds += time.perf_counter() - began
+        SIGNED.seconds += time.process_time() - began
         SIGNED.calls += 1
         return signature
 
     def check(signer: IdentitySigner, key: bytes, message: bytes, signature: bytes) -> bool:
-        began = time.perf_counter()
+        began = time.process_time()
         right = verify(key, message, signature)
-        VERIFIED.seconds += time.perf_counter() - began
+        VERIFIED.seconds += time.process_time() - began
         VERIFIED.calls += 1
         return right
 
@@ -143,10 +144,10 @@ async def measured(rates: dict[str, float]) -> None:
                 await source.request(to, PAYLOAD, signed=True, timeout=30)
 
         before = passed(nodes)
-        began = time.perf_counter()
+        began = time.process_time()
         await asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-        took = time.perf_counter() - began
-        rates["requests_per_s"] = REQUESTS / took
+        took = time.process_time() - began
+        rates["requests_per_cpu_s"] = REQUESTS / took
         rates["forwards_per_request"] = (passed(nodes) - before) / REQUESTS
         rates["sign_per_s"] = SIGNED.calls / SIGNED.seconds
         rates["verify_per_s"] = VERIFIED.calls / VERIFIED.seconds
@@ -154,7 +155,7 @@ async def measured(rates: dict[str, float]) -> None:
         rates["verifies_per_request"] = VERIFIED.calls / REQUESTS
         rates["ed25519_share"] = (SIGNED.seconds + VERIFIED.seconds) / took
         needed = 2 / rates["sign_per_s"] + 2 / rates["verify_per_s"]
-        rates["ratio"] = rates["requests_per_s"] * needed
+        rates["ratio"] = rates["requests_per_cpu_s"] * needed
     finally:
         for node in nodes.values():
             await node.stop(drain=0.0)
@@ -167,4 +168,4 @@ def test_signed_requests_over_three_hops(benchmark: BenchmarkFixture) -> None:
     benchmark.pedantic(lambda: uvloop.run(measured(rates)), rounds=1)
     benchmark.extra_info.update(rates)
     print({name: round(value, 3) for name, value in rates.items()})
-    assert rates["requests_per_s"] > 0
+    assert rates["requests_per_cpu_s"] > 0

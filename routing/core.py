@@ -365,7 +365,7 @@ class Core:
             case SubmittedMany():
                 self.batching.on_submitted(fact)
             case Withdrawn():
-                self.parts.withdraw(fact.reference)
+                self.messaging.on_withdrawn(fact.reference)
             case ReadingHeld():
                 self.reading_held = fact.held
             case Listening():

@@ -189,7 +189,7 @@ class SubmittedMany:
 
 @record
 class Withdrawn:
-    """The application no longer wants a large message or request sent; what has left has left."""
+    """The application no longer wants a large message or any request; what has left has left."""
 
     reference: int
 

@@ -101,6 +101,7 @@ def restore_messages(core: Core, memory: MessageMemory) -> None:
     for token, lane in memory.seen.lanes:
         restore_seen(core.relay.seen.lane(token), lane, now)
     messaging.pending = memory.pending
+    messaging.asked = {each.reference: id for id, each in memory.pending.items()}
     refill(messaging.sent, memory.sent, now)
     messaging.consumed.load(memory.consumed)
     delivery = core.delivery

@@ -53,6 +53,8 @@ class Messaging:
         self.core = core
         limits = core.limits
         self.pending: dict[bytes, Pending] = {}
+        self.asked: dict[int, bytes] = {}
+        """Reference -> id of what is pending."""
         self.sent: TimedFilter[bytes, int] = TimedFilter(
             UNROUTABLE_WINDOW_NS, capacity=limits.consumed_entries, clock=None
         )
@@ -102,6 +104,7 @@ class Messaging:
             pending = self.pending[message_id] = Pending(
                 fact.reference, fact.destination, token, wanted=fact.replies, agree=agree
             )
+            self.asked[fact.reference] = message_id
             core.alarm("request", message_id, fact.timeout_ns)
             if agree:
                 core.agreement.begin(message_id, pending)
@@ -393,7 +396,9 @@ class Messaging:
 
     def end(self, message_id: bytes) -> None:
         """A request has its answer, or all it will get."""
-        self.core.agreement.forget(message_id, self.pending.pop(message_id))
+        pending = self.pending.pop(message_id)
+        self.asked.pop(pending.reference, None)
+        self.core.agreement.forget(message_id, pending)
         self.core.moving.forget(message_id)
         self.core.alarms.cancel(("request", message_id))
 
@@ -453,6 +458,14 @@ class Messaging:
         self.core.receipts.forget(message_id)
         if message_id in self.pending:
             self.end(message_id)
+
+    def on_withdrawn(self, reference: int) -> None:
+        """The application no longer waits for a request, or has given a large message up."""
+        self.core.parts.withdraw(reference)
+        message_id = self.asked.get(reference)
+        if message_id is not None:
+            self.core.count("request.withdrawn")
+            self.give_up(message_id)
 
     def awaits(self, source: Address) -> bool:
         """Tell whether a reply from this source may be one that we asked for."""

@@ -326,7 +326,7 @@ class Sending(ABC):
                     return came
                 finally:
                     self._outbox.forget(reference)
-                    if large:
+                    if large or replies.cancelled() or not replies.done():
                         self._withdraw(reference)
         except RequestTimedOut as error:
             error.replies = came
@@ -384,7 +384,7 @@ class Sending(ABC):
         return through
 
     def _withdraw(self, reference: int) -> None:
-        """No further part of a large payload leaves; nothing happens if all have."""
+        """Nothing further of a request or large payload leaves, and no reply is awaited."""
         if not self._is_over():
             self._hand(Withdrawn(reference))
 

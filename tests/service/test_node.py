@@ -261,6 +261,31 @@ def test_request_without_a_reply_times_out(run: Run) -> None:
     run(body())
 
 
+def test_cancelled_request_is_awaited_and_sent_no_more(run: Run) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            asked = asyncio.Event()
+
+            async def never(request: Message) -> bytes:
+                asked.set()
+                await asyncio.Event().wait()
+                raise AssertionError("never set")
+
+            two.on_request(never)
+            for to, signed in ((address(two), False), (address(two), True)):
+                asked.clear()
+                request = asyncio.create_task(one.request(to, b"x", timeout=3_600, signed=signed))
+                await asyncio.wait_for(asked.wait(), PATIENCE_S)
+                request.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await request
+            assert one.stats()["requests.waiting"] == 0
+            assert one.stats()["request.withdrawn"] == 2
+            assert one._running().messaging.pending == {}
+
+    run(body())
+
+
 def test_request_to_nobody_is_unroutable(run: Run) -> None:
     async def body() -> None:
         async with network(2) as (one, _):

@@ -9,7 +9,7 @@ from routing.actions import Deliver, Failed, Send
 from routing.bodies import Reply, Unroutable
 from routing.errors import CloseCode
 from routing.events import Message, Proof
-from routing.inputs import StopRequested, Submitted
+from routing.inputs import StopRequested, Submitted, Withdrawn
 from routing.limits import SECOND, Limits
 from routing.messages import (
     Address,
@@ -257,6 +257,31 @@ def test_request_times_out_when_its_time_is_up() -> None:
     ask_far(stage, one, two, seconds=5)
     assert stage.wait(5 * SECOND - 1).of(Failed) == []
     assert stage.wait(1).of(Failed) == [Failed(7, "timed out")]
+
+
+def test_withdrawn_request_is_sent_no_more_and_leaves_nothing() -> None:
+    stage, one, two = pair()
+    wire, asked = ask_far(stage, one, two)
+    core = stage.core
+    assert stage.hear(Withdrawn(8)) == [] and len(core.messaging.pending) == 1
+    assert stage.hear(Withdrawn(7)) == []
+    assert core.counters["request.withdrawn"] == 1
+    assert core.messaging.pending == {} and core.messaging.asked == {}
+    assert core.delivery.underway == {} and ("request", asked) not in core.alarms
+    assert reply(wire, FAR, asked).answers() == []
+    assert core.counters["reply.unasked"] == 1
+    later = stage.wait(300 * SECOND)
+    assert later.of(Failed) == [] and all(
+        later.envelopes(each, REQUEST) == [] for each in (one, two)
+    )
+
+
+def test_what_has_ended_is_withdrawn_no_more() -> None:
+    stage, one, two = pair()
+    wire, asked = ask_far(stage, one, two)
+    assert len(reply(wire, FAR, asked).answers()) == 1
+    assert stage.hear(Withdrawn(7)) == [] and stage.core.messaging.asked == {}
+    assert "request.withdrawn" not in stage.core.counters
 
 
 def test_reply_after_the_time_out_is_ignored() -> None:
