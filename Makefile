@@ -83,7 +83,7 @@ simulate: build
 FIGURES := $(PY) -m routing.simulation.figures
 soak: build
 	$(SIMULATE) --seeds 0:1800 --quiet-s 3600 --node-hours 20000
-	$(FIGURES) static --nodes 12 40 100 1000 10000 $(SOAK_ARGS)
+	$(FIGURES) static --nodes 12 40 100 1000 10000 --per-bucket 8 $(SOAK_ARGS)
 	$(FIGURES) restart --nodes 12 40 100 --times 1000 $(SOAK_ARGS)
 	$(FIGURES) churn --nodes 1000 --median 744 --seconds 600 $(SOAK_ARGS)
 	$(FIGURES) churn --nodes 1000 --median 84 --seconds 300 $(SOAK_ARGS)
