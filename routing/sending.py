@@ -230,7 +230,8 @@ class Sending(ABC):
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or lost it, or have stopped.
-            RequestTimedOut: no reply, or no quorum, came in time.
+            RequestTimedOut: no reply or quorum came in time; or 8 routes were not acknowledged.
+            TooBusy: the far end refused again and again, or too much of ours is under way.
             NoQuorum: too few members replied the same for any quorum to agree.
             HandlerFailed: the handler at the far end raised; of a group, a quorum's.
             Unroutable: nobody has, or is responsible for, the destination.
