@@ -39,20 +39,9 @@ __all__ = [
     "FrameError",
     "FrameWriter",
     "RecordReader",
+    "SpareBlock",
     "split_frames",
 ]
-
-cdef enum:
-    HEADER = 5
-    LENGTH = 4
-    SEAL = 16
-    GATHER = 65_536
-    OVERHEAD = 64
-    FRAME = 1_048_576
-    LANES = 4
-    MEMORY_LEAST = 4_096
-    # A read that fills less than a quarter of the memory so often in a row gives half of it back.
-    LEAN_READS = 8
 
 FRAME_HEADER_BYTES = HEADER
 GATHER_BYTES_MAX = GATHER
@@ -66,17 +55,6 @@ class FrameError(RoutingError):
     def __init__(self, code, text):
         super().__init__(text)
         self.code = code
-
-
-cdef inline uint32_t load32(const unsigned char *at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
-
-
-cdef inline void store32(unsigned char *at, uint32_t value) noexcept nogil:
-    at[0] = value >> 24
-    at[1] = (value >> 16) & 0xFF
-    at[2] = (value >> 8) & 0xFF
-    at[3] = value & 0xFF
 
 
 cdef int next_frame(const unsigned char *data, Py_ssize_t size, Py_ssize_t at,
@@ -197,10 +175,6 @@ cdef class FrameWriter:
         if frame_max < 1 or frame_max > FRAME:
             raise UsageError(f"frame_max={frame_max} must be 1 to {FRAME}")
         self._frame_max = frame_max
-        self._lanes = [[] for _ in range(LANES)]
-        self._heads = [0, 0, 0, 0]
-        self.queued = 0
-        self.count = 0
 
     def __len__(self):
         return self.count
@@ -222,9 +196,14 @@ cdef class FrameWriter:
             raise UsageError(
                 f"frame of {size} bytes exceeds frame_bytes_max={self._frame_max}; split it"
             )
-        (<list>self._lanes[priority]).append((kind, body))
+        self._lane_of(priority).append((kind, body))
         self.queued += HEADER + size
         self.count += 1
+
+    cpdef rest(self):
+        """Give the memory back if no frame waits: a quiet connection then has none."""
+        if self.count == 0:
+            self._lanes = None
 
     cpdef list take(self, Py_ssize_t room=-1):
         """Return plaintexts of records, control first, and forget what they hold.
@@ -243,7 +222,7 @@ cdef class FrameWriter:
     cdef int pass_on(self, int kind, const unsigned char *body, Py_ssize_t size, int priority,
                      int second) except -1:
         """Queue a copy of a frame, the second byte of its body changed; no object is made of it."""
-        cdef list lane = <list>self._lanes[priority]
+        cdef list lane = self._lane_of(priority)
         cdef Packed packed = None
         cdef unsigned char *at
         assert 2 <= size <= self._frame_max
@@ -264,6 +243,12 @@ cdef class FrameWriter:
         self.queued += HEADER + size
         self.count += 1
         return 0
+
+    cdef list _lane_of(self, int priority):
+        """Return the frames of a priority; the lists are made when the first frame is."""
+        if self._lanes is None:
+            self._lanes = [[], [], [], []]
+        return <list>self._lanes[priority]
 
     cdef bytes _gather(self):
         """Return the plaintext of one record; there must be a frame."""
@@ -340,25 +325,26 @@ cdef class FrameWriter:
 
 
 @cython.final
+cdef class SpareBlock:
+    """The block of the least size that nobody has: connections that are read in turn share it."""
+
+
+@cython.final
 cdef class RecordReader:
     """The read buffer of one connection: bytes come in as they like, sealed records come out.
 
-    It owns one block of memory that doubles when a read has filled it and shrinks when reads stay
-    small. A view that it hands out is good until the next `get_buffer`; used later it shows other
-    bytes, never freed ones.
+    It has one block of memory that doubles when a read has filled it and shrinks when reads stay
+    small. A block of the least size goes back to `spare` as soon as all in it has been handed out,
+    so a connection that is not in the middle of a record holds none. A view that it hands out is
+    good until the next call of the reader; used later it shows other bytes, never freed ones.
 
     Args:
         record_max: Bytes of a sealed record, its length not counted; `limit` changes it.
+        spare: Shared with other readers of the same thread; without it the block is kept.
     """
 
-    def __cinit__(self, Py_ssize_t record_max):
-        self._memory = None
-        self._view = None
-        self._start = 0
-        self._end = 0
-        self._lean = 0
-        self._full = False
-        self._failed = None
+    def __cinit__(self, Py_ssize_t record_max, SpareBlock spare=None):
+        self._spare = spare
         self.limit(record_max)
 
     def limit(self, Py_ssize_t record_max):
@@ -387,7 +373,11 @@ cdef class RecordReader:
         """Return memory to read into, never empty; `sizehint` is not heeded."""
         cdef Py_ssize_t held, left = self._end - self._start
         if self._memory is None:
-            self._fit(MEMORY_LEAST)
+            if self._spare is not None and self._spare._memory is not None:
+                self._memory, self._view = self._spare._memory, self._spare._view
+                self._spare._memory = self._spare._view = None
+            else:
+                self._fit(MEMORY_LEAST)
         held = PyByteArray_GET_SIZE(self._memory)
         if self._start:
             # Close up, so that the whole rest of the block is free.
@@ -434,7 +424,22 @@ cdef class RecordReader:
             PyByteArray_AS_STRING(self._memory) + self._start, self._end - self._start
         )
         self._start = self._end = 0
+        self._give_back()
         return unread
+
+    cdef int _give_back(self) except -1:
+        """Let another reader have the block; there must be nothing unread in it.
+
+        A read that has filled it will be followed by another one, which wants a larger block.
+        """
+        if (self._spare is None or self._memory is None or self._full
+                or PyByteArray_GET_SIZE(self._memory) != MEMORY_LEAST):
+            return 0
+        if self._spare._memory is None:
+            self._spare._memory, self._spare._view = self._memory, self._view
+        self._memory = self._view = None
+        self._start = self._end = 0
+        return 0
 
     def rest(self):
         """Give the memory back if nothing unread is in it: a quiet connection then costs none."""
@@ -456,6 +461,8 @@ cdef class RecordReader:
             raise self._failed
         length = self._length()
         if length == 0 or self._end - self._start < LENGTH + length:
+            if self._start == self._end:
+                self._give_back()
             return None
         begin = self._start + LENGTH
         self._start = begin + length

@@ -10,25 +10,34 @@ from __future__ import annotations
 import asyncio
 import socket
 from enum import IntEnum
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-from routing._frames import RECORD_OVERHEAD_MAX, FrameError, FrameWriter, RecordReader, split_frames
+from routing._frames import (
+    RECORD_OVERHEAD_MAX,
+    FrameError,
+    FrameWriter,
+    RecordReader,
+    SpareBlock,
+    split_frames,
+)
 from routing._inbound import Way
 from routing.channel import Channel, ChannelError, Handshake
-from routing.endpoints import from_socket
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Limits, Nanos
 from routing.messages import Close, FrameKind, decode, encode
 from routing.service.ledger import Ledger
 from routing.state import Direction, Token
 
-__all__ = ["Line", "Owner", "Stage", "hand_over"]
+__all__ = ["Line", "Owner", "Stage"]
 
 CLOSE_TEXT_BYTES_MAX = 64
 """Of the text in a Close frame."""
 
 PROGRESS_BYTES_MIN = 65_536
 """A reader that took this much since it was last looked at is slow, but not a slow reader."""
+
+_HEARTBEAT: Final = bytes([0, 0, 0, 0, FrameKind.HEARTBEAT])
+"""The plaintext of a record that says nothing but that we live."""
 
 
 class Stage(IntEnum):
@@ -45,6 +54,7 @@ class Owner(Protocol):
 
     limits: Limits
     ledger: Ledger
+    spare: SpareBlock
 
     def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
         """Go through a record of a trusted line if some of it is for others; False if not."""
@@ -87,6 +97,7 @@ class Line(asyncio.BufferedProtocol):
         "_transport",
         "_way",
         "_writer",
+        "beat_at",
         "binding",
         "channel",
         "dial",
@@ -121,7 +132,8 @@ class Line(asyncio.BufferedProtocol):
         self._ledger = owner.ledger
         self._handshake: Handshake | None = handshake
         self._transport: asyncio.Transport | None = None
-        self._reader = RecordReader(owner.limits.frame_bytes_before_hello + RECORD_OVERHEAD_MAX)
+        record_max = owner.limits.frame_bytes_before_hello + RECORD_OVERHEAD_MAX
+        self._reader = RecordReader(record_max, owner.spare)
         self._writer = FrameWriter()
         self._way: Way | None = None
         self._paused = False
@@ -142,6 +154,8 @@ class Line(asyncio.BufferedProtocol):
         self.key = self.binding = b""
         self.peer = self.local = ""
         self.heard_at = self.sent_at = since
+        self.beat_at = 0
+        """Where in its round the pulse looks at us again; 0 before and after."""
         self.read_bytes = self.written_bytes = 0
 
     # -- what the owner asks for
@@ -234,9 +248,22 @@ class Line(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def rest(self) -> None:
-        """Give memory back while nothing happens."""
+    def beat(self, now: Nanos) -> None:
+        """Say that we live, and give memory back while nothing happens."""
+        transport, channel = self._transport, self.channel
+        if len(self._writer) or self._paused or transport is None or channel is None:
+            self.send(FrameKind.HEARTBEAT, b"", 0)
+            self.flush()
+        else:
+            # Nothing waits and the kernel takes what comes: as `flush`, without the way there.
+            record = channel.seal(_HEARTBEAT)
+            self.written_bytes += len(record)
+            transport.write(record)
+            if transport.get_write_buffer_size():
+                self.settle_charge()
+        self.sent_at = now
         self._reader.rest()
+        self._writer.rest()
 
     def pause_reading(self, pause: bool) -> None:
         """Stop or go on reading; the far end is then held up by its own kernel."""
@@ -260,8 +287,6 @@ class Line(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(transport.abort)
             return
         transport.set_write_buffer_limits(high=0)
-        self.peer = _endpoint(transport, "peername")
-        self.local = _endpoint(transport, "sockname")
         assert self._handshake is not None
         self._write(self._handshake.start())
 
@@ -350,6 +375,8 @@ class Line(asyncio.BufferedProtocol):
                     limits.frame_bytes_max if self.trusted else limits.frame_bytes_before_hello
                 )
                 plaintext = channel.open(sealed)
+                if plaintext == _HEARTBEAT:
+                    continue
                 if self.trusted and owner.passes_on(self, plaintext, frame_max):
                     continue
                 for kind, body in split_frames(plaintext, frame_max):
@@ -453,36 +480,6 @@ class Line(asyncio.BufferedProtocol):
     def settle_charge(self) -> None:
         """Have the ledger know what really waits."""
         self._charge(self.queued - self._charged)
-
-
-async def hand_over(
-    loop: asyncio.AbstractEventLoop, line: Line, connected: socket.socket, *, accepted: bool
-) -> None:
-    """Make a transport of a connected socket, for `line`, which answers for the socket from now on.
-
-    Whatever happens, and also when it is cancelled, `on_gone` will have been called once the
-    socket is closed.
-
-    Raises:
-        OSError: the loop could not take it.
-    """
-    if type(loop).__module__.partition(".")[0] == "uvloop":
-        line.held = connected
-    try:
-        if accepted:
-            await loop.connect_accepted_socket(lambda: line, connected)
-        else:
-            await loop.create_connection(lambda: line, sock=connected)
-    except BaseException:
-        # An interrupted loop closes the socket; uvloop then never calls `connection_lost`, not even
-        # where it has called `connection_made`. Being told twice does no harm.
-        line.connection_lost()
-        raise
-
-
-def _endpoint(transport: asyncio.Transport, which: str) -> str:
-    address = transport.get_extra_info(which)
-    return str(from_socket(address)) if address else ""
 
 
 def _close_code(number: int) -> CloseCode:

@@ -15,9 +15,10 @@ from typing import Final
 from routing.endpoints import Endpoint, parse
 from routing.errors import DialFailure, UsageError
 from routing.limits import Nanos
-from routing.service.connection import Line, hand_over
+from routing.service.connection import Line
 from routing.service.ledger import Ledger
 from routing.service.listener import SHORTAGES
+from routing.service.takeover import hand_over
 from routing.service.wakeup import WakeUp
 
 __all__ = ["Dialler"]

@@ -18,9 +18,10 @@ from routing.endpoints import Endpoint
 from routing.errors import CloseCode
 from routing.inputs import DescriptorsRanShort, Input, ListenerLost, Lost
 from routing.limits import SECOND, Limits
-from routing.service.connection import Line, hand_over
+from routing.service.connection import Line
 from routing.service.ledger import Ledger
 from routing.service.listener import Listeners
+from routing.service.takeover import hand_over
 from routing.service.waiting import WaitingRoom
 from routing.service.wakeup import WakeUp
 

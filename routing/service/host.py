@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from routing import actions as do
+from routing._frames import SpareBlock
 from routing._tokens import TokenTable
 from routing.channel import Handshake
 from routing.errors import CloseCode, DialFailure, TokenTableFull
@@ -112,7 +113,7 @@ class Host:
         self.wakeup = WakeUp(loop, self.clock, core.next_deadline, self._on_due)
         self.pulse = Pulse(self, self.wakeup)
         self.established_max = min(config.limits.established_max, self.ledger.descriptors_max)
-        self.tokens = TokenTable(self.established_max)
+        self.tokens, self.spare = TokenTable(self.established_max), SpareBlock()
         self._door = Door(self, loop, self.wakeup, make=self._make_inbound, submit=self.submit)
         self._dialler = Dialler(
             loop, self.ledger, self.wakeup, make=self._make_outbound, failed=self._on_dial_failed

@@ -54,7 +54,9 @@ class Stream(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reader = _frames.RecordReader(self.LIMIT)
+        spare = _frames.SpareBlock()
+        self.reader = _frames.RecordReader(self.LIMIT, spare)
+        self.neighbour = _frames.RecordReader(self.LIMIT, spare)
         self.twin = frames_twin.RecordReader(self.LIMIT)
         self.line = b""
         self.number = 0
@@ -84,6 +86,14 @@ class Stream(RuleBasedStateMachine):
     @rule()
     def quiet(self) -> None:
         self.reader.rest()
+
+    @rule(sizes=st.lists(st.sampled_from([21, 200, 4_092, 9_000]), min_size=1, max_size=3))
+    def hear_neighbour(self, sizes: list[int]) -> None:
+        for size in sizes:
+            self.neighbour.feed(size.to_bytes(4, "big") + bytes([0xEE]) * size)
+            heard = self.neighbour.next_record()
+            assert heard is not None and bytes(heard) == bytes([0xEE]) * size
+        assert self.neighbour.next_record() is None
 
     def _drain(self) -> None:
         while True:

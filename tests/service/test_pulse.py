@@ -12,7 +12,9 @@ from routing.errors import CloseCode
 from routing.inputs import Accepted, FrameReceived, Lost
 from routing.limits import SECOND, Nanos
 from routing.messages import FrameKind
+from routing.service.pulse import STROKES
 from routing.service.wakeup import FURTHEST_NS, Clock, WakeUp
+from routing.state import Token
 from tests.service.conftest import Run
 from tests.service.puppet import Peer, eventually, hosted, limits, pair
 
@@ -142,6 +144,63 @@ def test_idle_connection_gives_its_read_buffer_back(run: Run) -> None:
             peer.send(FrameKind.PING, b"12345678")
             await stage.core.wait(FrameReceived, 2)
             await peer.end()
+
+    run(body())
+
+
+def test_connection_with_nothing_to_say_holds_no_read_buffer(run: Run) -> None:
+    async def body() -> None:
+        async with pair() as (near, here, far, _):
+            near.do(do.Send(Token(here), FrameKind.PING, b"12345678", 0))
+            await far.core.wait(FrameReceived)
+            for stage in (near, far):
+                (line,) = stage.host._lines.values()
+                assert line._reader.memory == 0
+
+    run(body())
+
+
+def test_pulses_of_all_connections_are_one_alarm(run: Run) -> None:
+    async def body() -> None:
+        ticks = Ticks()
+        async with hosted(1, ticks=ticks) as stage:
+            peers = [await Peer.joined(stage.endpoint) for _ in range(3)]
+            await stage.core.wait(Accepted, 3)
+            for fact in stage.core.of(Accepted):
+                stage.do(do.Trust(fact.connection.token))
+            assert len(stage.host.wakeup) == 1
+            # The first alarm of a process whose clock has jumped by a heartbeat and a stroke.
+            ticks.jumped += 15 * SECOND + 15 * SECOND // STROKES
+            stage.host.wakeup._fire()
+            for peer in peers:
+                assert await peer.frames() == [(FrameKind.HEARTBEAT, b"")]
+                await peer.end()
+            await stage.sockets(0)
+            assert stage.host.wakeup._alarms.at(("beat", bytes(8))) is None
+
+    run(body())
+
+
+def test_loss_of_one_may_end_others_of_its_stroke(run: Run) -> None:
+    """All go silent at once; the core, told of the first, closes the rest."""
+
+    async def body() -> None:
+        bounds = limits(heartbeat_ns=30 * MILLI, silence_ns=90 * MILLI)
+        async with hosted(1, bounds=bounds) as stage:
+            core = stage.core
+            core.replies[Lost] = lambda fact: [
+                do.Close(each.connection.token, CloseCode.STOPPING, "with the other")
+                for each in core.of(Accepted)
+                if each.connection.token != getattr(fact, "token", None)
+            ]
+            peers = [await Peer.joined(stage.endpoint) for _ in range(3)]
+            await core.wait(Accepted, 3)
+            codes = {(await peer.close_frame()).code for peer in peers}
+            assert codes == {CloseCode.SILENT, CloseCode.STOPPING}
+            assert len(core.of(Lost)) == 1
+            for peer in peers:
+                await peer.end()
+            await stage.sockets(0)
 
     run(body())
 

@@ -12,6 +12,7 @@ from routing._frames import (
     FrameError,
     FrameWriter,
     RecordReader,
+    SpareBlock,
     split_frames,
 )
 from routing.errors import CloseCode, UsageError
@@ -254,6 +255,53 @@ def test_rest_keeps_what_is_unread() -> None:
     read(reader, whole[:50])
     reader.rest()
     assert read(reader, whole[50:]) == [b"s" * 100]
+
+
+def test_readers_in_turn_share_one_block() -> None:
+    spare = SpareBlock()
+    one, other = RecordReader(4_160, spare), RecordReader(4_160, spare)
+    assert read(one, record(b"1" * 100)) == [b"1" * 100]
+    assert one.memory == 0
+    block = other.get_buffer().obj
+    assert other.memory == 4_096
+    assert read(other, record(b"2" * 100)) == [b"2" * 100]
+    assert one.get_buffer().obj is block
+
+
+def test_reader_amid_a_record_keeps_its_block_from_the_others() -> None:
+    spare = SpareBlock()
+    one, other = RecordReader(4_160, spare), RecordReader(4_160, spare)
+    whole = record(b"1" * 100)
+    assert read(one, whole[:50]) == []
+    assert read(other, record(b"2" * 100) * 3) == [b"2" * 100] * 3
+    assert read(one, whole[50:]) == [b"1" * 100]
+    assert (one.memory, other.memory) == (0, 0)
+
+
+def test_reader_that_has_handed_out_its_bytes_plain_holds_no_block() -> None:
+    reader = RecordReader(4_160, SpareBlock())
+    reader.feed(b"preamble")
+    assert reader.take() == b"preamble"
+    assert reader.memory == 0
+
+
+def test_reader_grows_past_the_shared_block_when_more_is_waiting() -> None:
+    reader = RecordReader(RECORD_MAX, SpareBlock())
+    assert read(reader, record(bytes(4_092))) == [bytes(4_092)]
+    assert len(reader.get_buffer()) == 8_192
+    for _ in range(20):
+        read(reader, record(bytes(100)))
+    assert reader.memory == 0
+
+
+def test_writer_at_rest_keeps_what_waits_and_writes_on() -> None:
+    writer = FrameWriter()
+    writer.append(1, b"one", 2)
+    writer.rest()
+    assert writer.take() == [b"\0\0\0\3\x01one"]
+    writer.rest()
+    writer.append(2, b"two", 1)
+    assert writer.take() == [b"\0\0\0\3\x02two"]
 
 
 def test_take_returns_what_is_no_record_yet() -> None:

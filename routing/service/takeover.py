@@ -1,0 +1,53 @@
+"""A connected socket becomes a line's: who is at its ends is noted, the loop makes a transport.
+
+It makes no socket and closes none: from here on the line answers for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+
+from routing.endpoints import from_socket
+from routing.service.connection import Line
+
+__all__ = ["hand_over"]
+
+
+async def hand_over(
+    loop: asyncio.AbstractEventLoop, line: Line, connected: socket.socket, *, accepted: bool
+) -> None:
+    """Make a transport of a connected socket, for `line`, which answers for the socket from now on.
+
+    Whatever happens, and also when it is cancelled, `on_gone` will have been called once the
+    socket is closed.
+
+    Raises:
+        OSError: the loop could not take it.
+    """
+    if type(loop).__module__.partition(".")[0] == "uvloop":
+        line.held = connected
+    line.peer, line.local = _endpoint(connected.getpeername), _endpoint(connected.getsockname)
+    if accepted:
+        # Those who come in come to few addresses.
+        line.local = sys.intern(line.local)
+    try:
+        if accepted:
+            await loop.connect_accepted_socket(lambda: line, connected)
+        else:
+            await loop.create_connection(lambda: line, sock=connected)
+    except BaseException:
+        # An interrupted loop closes the socket; uvloop then never calls `connection_lost`, not even
+        # where it has called `connection_made`. Being told twice does no harm.
+        line.connection_lost()
+        raise
+
+
+def _endpoint(ask: Callable[[], tuple[str, int]]) -> str:
+    try:
+        return str(from_socket(ask()))
+    except OSError:
+        # It was reset since; the handshake will find out.
+        return ""
