@@ -1,0 +1,87 @@
+"""py-libp2p's connections in a second: `python handshake_libp2p.py COUNT IN_FLIGHT`.
+
+Run by an interpreter that has it, as a program of its own: it needs nothing of this package. Noise
+and Yamux over TCP; two processes. Prints {"per second": ...}, or ends with what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+__all__: list[str] = []
+
+
+def host() -> object:
+    """Return one with the defaults of the library."""
+    from libp2p import new_host
+    from libp2p.crypto.ed25519 import create_new_key_pair
+
+    return new_host(key_pair=create_new_key_pair())
+
+
+async def accept() -> None:
+    """Print the address, then wait for the end of stdin."""
+    import trio
+    from multiaddr import Multiaddr
+
+    made = host()
+    async with made.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):  # type: ignore[attr-defined]
+        print(made.get_addrs()[0], flush=True)  # type: ignore[attr-defined]
+        await trio.to_thread.run_sync(sys.stdin.read)
+
+
+async def dial(address: str, count: int, in_flight: int) -> None:
+    """Connect so often, each time as somebody else, for one pair is connected but once."""
+    import trio
+    from libp2p.peer.peerinfo import info_from_p2p_addr
+    from multiaddr import Multiaddr
+
+    info = info_from_p2p_addr(Multiaddr(address))
+    places = trio.CapacityLimiter(in_flight)
+    over = trio.Event()
+    made = 0
+
+    async def one() -> None:
+        nonlocal made
+        dialler = host()
+        async with dialler.run([]):  # type: ignore[attr-defined]
+            async with places:
+                await dialler.connect(info)  # type: ignore[attr-defined]
+            made += 1
+            if made == count:
+                over.set()
+            await over.wait()
+
+    began = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            nursery.start_soon(one)
+        await over.wait()
+        print(json.dumps({"per second": count / (time.perf_counter() - began)}), flush=True)
+        nursery.cancel_scope.cancel()
+
+
+def main() -> None:
+    import trio
+
+    if sys.argv[1] == "accept":
+        trio.run(accept)
+        return
+    with subprocess.Popen(
+        [sys.executable, __file__, "accept"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as acceptor:
+        assert acceptor.stdout is not None
+        try:
+            trio.run(dial, acceptor.stdout.readline().strip(), int(sys.argv[1]), int(sys.argv[2]))
+        finally:
+            acceptor.kill()
+
+
+if __name__ == "__main__":
+    main()
