@@ -19,7 +19,7 @@ from typing import Final
 from routing._frames import FrameError
 from routing.errors import CloseCode, DialFailure, RoutingError
 from routing.messages import SignedKind, signed_text
-from routing.noise import KEY_BYTES, Cipher, Noise, NoiseError
+from routing.noise import KEY_BYTES, Cipher, KeyPair, Noise, NoiseError
 
 __all__ = [
     "HANDSHAKE_BYTES_MAX",
@@ -90,6 +90,14 @@ class Channel:
         """Records sealed so far."""
         return self._sending.nonce
 
+    def rest_sending(self) -> None:
+        """Give memory back until we have something to say."""
+        self._sending.rest()
+
+    def rest_receiving(self) -> None:
+        """Give memory back until the far end has something to say."""
+        self._receiving.rest()
+
     def seal(self, plaintext: bytes) -> bytes:
         """Return one record: u32 length of what follows, ciphertext, tag.
 
@@ -120,7 +128,7 @@ class Handshake:
         verify: Tells whether (key, text, signature) hold together, by strict rules.
         key: Our Ed25519 public key.
         tag: The network tag, 8 bytes.
-        static: Our X25519 private key.
+        static: Our X25519 key; the pair, where one serves many handshakes.
         ephemeral: An X25519 private key made for this handshake alone.
         expect: The key that the far end must prove, or None for anybody but ourselves.
         versions: Lowest and highest version offered.
@@ -131,6 +139,7 @@ class Handshake:
 
     __slots__ = (
         "_dialler",
+        "_early",
         "_ephemeral",
         "_expect",
         "_failed",
@@ -155,7 +164,7 @@ class Handshake:
         verify: Verify,
         key: bytes,
         tag: bytes,
-        static: bytes,
+        static: bytes | KeyPair,
         ephemeral: bytes,
         expect: bytes | None = None,
         versions: tuple[int, int] = VERSIONS,
@@ -165,8 +174,9 @@ class Handshake:
         self._verify = verify
         self._key = key
         self._tag = tag
-        self._static = static
+        self._static: bytes | KeyPair = static
         self._ephemeral = ephemeral
+        self._early: KeyPair | None = None
         self._expect = expect
         self._versions = versions
         self._ours = preamble(tag, versions)
@@ -190,6 +200,17 @@ class Handshake:
     def start(self) -> bytes:
         """Return what to write before anything has been read; empty for an acceptor."""
         return self._ours if self._dialler else b""
+
+    def early(self) -> bytes:
+        """Return what a dialler may write right behind `start`; empty for an acceptor.
+
+        It is message 1, a key made for this handshake: it depends on nothing that the far end says,
+        and if written now is not returned again, which saves a round trip. Write it with `start`.
+        """
+        if not self._dialler:
+            return b""
+        self._early = KeyPair(self._ephemeral)
+        return _framed(self._early.public)
 
     def receive(self, arrived: bytes) -> bytes:
         """Take bytes as they come, cut anywhere, and return what to write (often nothing).
@@ -257,14 +278,18 @@ class Handshake:
 
     def _begin(self, prologue: bytes) -> bytes:
         """Build the Noise state; a dialler returns its first message."""
+        static = self._static
         self._noise = Noise(
             initiator=self._dialler,
             prologue=prologue,
-            static=self._static,
-            ephemeral=self._ephemeral,
+            static=static if isinstance(static, KeyPair) else KeyPair(static),
+            ephemeral=self._early or KeyPair(self._ephemeral),
         )
         self._static = self._ephemeral = b""
-        return _framed(self._noise.write()) if self._dialler else b""
+        if not self._dialler:
+            return b""
+        message = _framed(self._noise.write())
+        return b"" if self._early else message
 
     def _next_message(self) -> bytes | None:
         unread = self._unread

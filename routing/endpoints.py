@@ -124,7 +124,7 @@ class Endpoint:
     port: int
 
     def __post_init__(self) -> None:
-        canonical = str(_address(self.host))
+        canonical = _canonical(self.host)
         if canonical != self.host:
             object.__setattr__(self, "host", canonical)
         if not 0 <= self.port <= _PORT_MAX:
@@ -301,6 +301,11 @@ def _address(host: str) -> _Address:
             "write 127.0.0.1 or ::1"
         ) from None
     return six.ipv4_mapped or six
+
+
+@lru_cache(maxsize=_CACHED)
+def _canonical(host: str) -> str:
+    return str(_address(host))
 
 
 @lru_cache(maxsize=_CACHED)

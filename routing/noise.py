@@ -19,7 +19,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from routing.errors import RoutingError
 
-__all__ = ["KEY_BYTES", "NONCES_MAX", "PROTOCOL_NAME", "TAG_BYTES", "Cipher", "Noise", "NoiseError"]
+__all__ = [
+    "KEY_BYTES",
+    "NONCES_MAX",
+    "PROTOCOL_NAME",
+    "TAG_BYTES",
+    "Cipher",
+    "KeyPair",
+    "Noise",
+    "NoiseError",
+]
 
 PROTOCOL_NAME: Final = b"Noise_XX_25519_AESGCM_SHA256"
 
@@ -43,14 +52,21 @@ class NoiseError(RoutingError):
 class Cipher:
     """One direction of a connection: an AES-256-GCM key and the number of its next nonce.
 
-    Nonces are counted, never sent: a record lost, repeated or swapped does not open.
+    Nonces are counted, never sent: a record lost, repeated or swapped does not open. What OpenSSL
+    makes of the key takes 2.5 KB and under a microsecond, so it is made when it is needed and
+    `rest` gives it back; key and nonce stay.
     """
 
-    __slots__ = ("_aead", "nonce")
+    __slots__ = ("_aead", "_key", "nonce")
 
     def __init__(self, key: bytes, nonce: int = 0) -> None:
-        self._aead = AESGCM(key)
+        self._key = key
+        self._aead: AESGCM | None = None
         self.nonce = nonce
+
+    def rest(self) -> None:
+        """Give memory back until the next record."""
+        self._aead = None
 
     def seal(self, plaintext: bytes, associated: bytes | None = None) -> bytes:
         """Return ciphertext and tag.
@@ -58,7 +74,8 @@ class Cipher:
         Raises:
             NoiseError: the key is used up (`NONCES_MAX`).
         """
-        return self._aead.encrypt(_nonce(self._next()), plaintext, associated)
+        aead = self._aead or self._made()
+        return aead.encrypt(_nonce(self._next()), plaintext, associated)
 
     def open(self, sealed: bytes | memoryview, associated: bytes | None = None) -> bytes:
         """Return the plaintext; a failure uses up the nonce, so the direction is dead after it.
@@ -66,10 +83,15 @@ class Cipher:
         Raises:
             NoiseError: the tag does not fit, or the key is used up.
         """
+        aead = self._aead or self._made()
         try:
-            return self._aead.decrypt(_nonce(self._next()), sealed, associated)
+            return aead.decrypt(_nonce(self._next()), sealed, associated)
         except InvalidTag:
             raise NoiseError(f"ciphertext of {len(sealed)} bytes does not open") from None
+
+    def _made(self) -> AESGCM:
+        aead = self._aead = AESGCM(self._key)
+        return aead
 
     def _next(self) -> int:
         nonce = self.nonce
@@ -79,6 +101,31 @@ class Cipher:
             )
         self.nonce = nonce + 1
         return nonce
+
+
+class KeyPair:
+    """An X25519 key with its public half, which takes as long to compute as an agreement.
+
+    One pair may serve any number of handshakes at once; it never shows its private half.
+    """
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(private)
+        self.public = self._private.public_key().public_bytes_raw()
+        """32 bytes."""
+
+    def agree(self, theirs: X25519PublicKey) -> bytes:
+        """Return the secret shared with whoever owns the public key `theirs`.
+
+        Raises:
+            NoiseError: it is all zeros: a point of small order, which anybody could guess.
+        """
+        try:
+            return self._private.exchange(theirs)
+        except ValueError:
+            raise NoiseError("public key of small order") from None
 
 
 class _Symmetric:
@@ -126,8 +173,8 @@ class Noise:
     Args:
         initiator: We send the first message.
         prologue: What both ends must have seen alike before.
-        static: Our static private key, 32 bytes.
-        ephemeral: A private key made for this handshake alone, 32 bytes.
+        static: Our static key.
+        ephemeral: A key made for this handshake alone.
 
     After a `NoiseError` the object is of no further use.
     """
@@ -144,15 +191,15 @@ class Noise:
     )
 
     def __init__(
-        self, *, initiator: bool, prologue: bytes, static: bytes, ephemeral: bytes
+        self, *, initiator: bool, prologue: bytes, static: KeyPair, ephemeral: KeyPair
     ) -> None:
         self._initiator = initiator
-        self._static = X25519PrivateKey.from_private_bytes(static)
-        self._ephemeral = X25519PrivateKey.from_private_bytes(ephemeral)
-        self.public = self._static.public_key().public_bytes_raw()
+        self._static = static
+        self._ephemeral = ephemeral
+        self.public = static.public
         """Our own static public key."""
         self._symmetric = _Symmetric(prologue)
-        self._theirs = b""
+        self._theirs: X25519PublicKey | None = None
         self._turn = 0
         self.remote = b""
         """The far end's static public key, once it has come."""
@@ -173,9 +220,8 @@ class Noise:
         state = self._symmetric
         parts: list[bytes] = []
         if self._turn < 2:
-            own = self._ephemeral.public_key().public_bytes_raw()
-            state.mix_hash(own)
-            parts.append(own)
+            state.mix_hash(self._ephemeral.public)
+            parts.append(self._ephemeral.public)
         if self._turn == 1:
             self._mix(self._ephemeral, self._theirs)
         if self._turn > 0:
@@ -194,14 +240,15 @@ class Noise:
         assert not self.complete and (self._turn % 2 == 0) != self._initiator, "not their turn"
         state, rest = self._symmetric, message
         if self._turn < 2:
-            self._theirs, rest = _cut(rest, KEY_BYTES)
-            state.mix_hash(self._theirs)
+            theirs, rest = _cut(rest, KEY_BYTES)
+            state.mix_hash(theirs)
+            self._theirs = X25519PublicKey.from_public_bytes(theirs)
         if self._turn == 1:
             self._mix(self._ephemeral, self._theirs)
         if self._turn > 0:
             sealed, rest = _cut(rest, KEY_BYTES + TAG_BYTES)
             self.remote = state.open(sealed)
-            self._mix(self._ephemeral, self.remote)
+            self._mix(self._ephemeral, X25519PublicKey.from_public_bytes(self.remote))
         if self._turn > 0 and len(rest) < TAG_BYTES:
             raise NoiseError(f"handshake message of {len(message)} bytes is too short")
         payload = state.open(rest)
@@ -214,13 +261,9 @@ class Noise:
         first, second = self._symmetric.split()
         return (first, second) if self._initiator else (second, first)
 
-    def _mix(self, own: X25519PrivateKey, theirs: bytes) -> None:
-        try:
-            shared = own.exchange(X25519PublicKey.from_public_bytes(theirs))
-        except ValueError:
-            # The shared secret is all zeros: a point of small order, which anybody could guess.
-            raise NoiseError("public key of small order") from None
-        self._symmetric.mix_key(shared)
+    def _mix(self, own: KeyPair, theirs: X25519PublicKey | None) -> None:
+        assert theirs is not None, "their key has come by now"
+        self._symmetric.mix_key(own.agree(theirs))
 
 
 def _cut(message: bytes, size: int) -> tuple[bytes, bytes]:

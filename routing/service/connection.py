@@ -264,6 +264,8 @@ class Line(asyncio.BufferedProtocol):
         self.sent_at = now
         self._reader.rest()
         self._writer.rest()
+        if channel is not None:
+            channel.rest_sending()
 
     def pause_reading(self, pause: bool) -> None:
         """Stop or go on reading; the far end is then held up by its own kernel."""
@@ -288,7 +290,7 @@ class Line(asyncio.BufferedProtocol):
             return
         transport.set_write_buffer_limits(high=0)
         assert self._handshake is not None
-        self._write(self._handshake.start())
+        self._write(self._handshake.start() + self._handshake.early())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """The loop wants memory to read into."""
@@ -376,6 +378,7 @@ class Line(asyncio.BufferedProtocol):
                 )
                 plaintext = channel.open(sealed)
                 if plaintext == _HEARTBEAT:
+                    channel.rest_receiving()
                     continue
                 if self.trusted and owner.passes_on(self, plaintext, frame_max):
                     continue

@@ -36,9 +36,10 @@ _REASONS: Final = {
 class _Flight:
     """One dial under way: first a socket that connects, then a line."""
 
-    __slots__ = ("connecting", "line")
+    __slots__ = ("connecting", "line", "peer")
 
     def __init__(self) -> None:
+        self.peer = ""
         self.connecting: socket.socket | None = None
         self.line: Line | None = None
 
@@ -98,7 +99,7 @@ class Dialler:
             self._ledger.give()
             self.fail(dial, _reason(error.errno))
             return
-        flight.connecting = connecting
+        flight.connecting, flight.peer = connecting, str(target)
         number = connecting.connect_ex((target.host, target.port))
         if number in (0, errno.EINPROGRESS, errno.EINTR):
             self._loop.add_writer(connecting.fileno(), self._on_connected, dial, expect)
@@ -151,13 +152,13 @@ class Dialler:
         # From here on the descriptor is the line's to give back.
         flight.connecting = None
         line = flight.line = self._make(dial, expect)
-        task = self._loop.create_task(self._hand_over(dial, line, connected))
+        task = self._loop.create_task(self._hand_over(dial, line, connected, flight.peer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _hand_over(self, dial: int, line: Line, connected: socket.socket) -> None:
+    async def _hand_over(self, dial: int, line: Line, connected: socket.socket, peer: str) -> None:
         try:
-            await hand_over(self._loop, line, connected, accepted=False)
+            await hand_over(self._loop, line, connected, peer=peer, accepted=False)
         except OSError as error:
             self.fail(dial, _reason(error.errno))
 

@@ -150,13 +150,13 @@ class Door:
             self._evict(self._guests.pop(victim))
         at = line.since + house.limits.hello_deadline_ns
         self._wakeup.set("hello", line.serial, at, lambda: self._on_late(line))
-        task = self._loop.create_task(self._take_over(line, accepted))
+        task = self._loop.create_task(self._take_over(line, accepted, str(peer)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _take_over(self, line: Line, accepted: socket.socket) -> None:
+    async def _take_over(self, line: Line, accepted: socket.socket, peer: str) -> None:
         try:
-            await hand_over(self._loop, line, accepted, accepted=True)
+            await hand_over(self._loop, line, accepted, peer=peer, accepted=True)
         except OSError:
             self._house.counters["accept.lost"] += 1
 

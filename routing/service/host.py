@@ -35,6 +35,7 @@ from routing.inputs import (
 )
 from routing.limits import Limits, Nanos
 from routing.messages import FrameKind
+from routing.noise import KeyPair
 from routing.passing import Passing
 from routing.service.connection import Line, Stage
 from routing.service.corridor import Corridor
@@ -122,7 +123,7 @@ class Host:
         self._lines: dict[int, Line] = {}
         self._facts: deque[Input] = deque()
         self._dirty: list[Line] = []
-        self._serial, self._static = 0, os.urandom(32)
+        self._serial, self._static = 0, KeyPair(os.urandom(32))
         self._signed: tuple[bytes, bytes] = (b"", b"")
         self._started = self._stopping = self.acting = False
         self._reading = True

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
 
 from routing.endpoints import from_socket
 from routing.service.connection import Line
@@ -17,7 +16,12 @@ __all__ = ["hand_over"]
 
 
 async def hand_over(
-    loop: asyncio.AbstractEventLoop, line: Line, connected: socket.socket, *, accepted: bool
+    loop: asyncio.AbstractEventLoop,
+    line: Line,
+    connected: socket.socket,
+    *,
+    peer: str,
+    accepted: bool,
 ) -> None:
     """Make a transport of a connected socket, for `line`, which answers for the socket from now on.
 
@@ -29,7 +33,7 @@ async def hand_over(
     """
     if type(loop).__module__.partition(".")[0] == "uvloop":
         line.held = connected
-    line.peer, line.local = _endpoint(connected.getpeername), _endpoint(connected.getsockname)
+    line.peer, line.local = peer, _local(connected)
     if accepted:
         # Those who come in come to few addresses.
         line.local = sys.intern(line.local)
@@ -45,9 +49,9 @@ async def hand_over(
         raise
 
 
-def _endpoint(ask: Callable[[], tuple[str, int]]) -> str:
+def _local(connected: socket.socket) -> str:
     try:
-        return str(from_socket(ask()))
+        return str(from_socket(connected.getsockname()))
     except OSError:
         # It was reset since; the handshake will find out.
         return ""

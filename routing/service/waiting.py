@@ -8,7 +8,6 @@ pushes out itself.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from ipaddress import ip_address
 
 from routing.endpoints import in_networks, source_group
 from routing.limits import Limits
@@ -42,7 +41,7 @@ class WaitingRoom:
         if in_networks(host, limits.exempt_networks):
             return None
         group = len(self._groups.get(source_group(host), ()))
-        if ip_address(host).version == 6:
+        if ":" in host:
             return "accept.per_ipv6_56" if group >= limits.unauthenticated_per_ipv6_56 else None
         if self._addresses[host] >= limits.unauthenticated_per_ipv4:
             return "accept.per_ipv4"

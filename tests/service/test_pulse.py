@@ -160,6 +160,27 @@ def test_connection_with_nothing_to_say_holds_no_read_buffer(run: Run) -> None:
     run(body())
 
 
+def test_heartbeats_rest_both_ciphers_and_what_follows_still_opens(run: Run) -> None:
+    async def body() -> None:
+        bounds = limits(heartbeat_ns=20 * MILLI, silence_ns=2 * SECOND)
+        async with pair(bounds) as (near, here, far, there):
+            (line,) = near.host._lines.values()
+
+            def rests() -> bool:
+                channel = line.channel
+                assert channel is not None
+                return channel._sending._aead is None and channel._receiving._aead is None
+
+            await eventually(rests)
+            near.do(do.Send(Token(here), FrameKind.PING, b"12345678", 0))
+            far.do(do.Send(Token(there), FrameKind.PING, b"87654321", 0))
+            for stage in (near, far):
+                await stage.core.wait(FrameReceived)
+                assert stage.core.of(Lost) == []
+
+    run(body())
+
+
 def test_pulses_of_all_connections_are_one_alarm(run: Run) -> None:
     async def body() -> None:
         ticks = Ticks()

@@ -22,7 +22,7 @@ from routing.channel import (
 from routing.errors import CloseCode, DialFailure
 from routing.identity import Identity, verify
 from routing.messages import SignedKind, signed_text
-from routing.noise import Noise, NoiseError
+from routing.noise import KeyPair, Noise, NoiseError
 
 __all__: list[str] = []
 
@@ -122,6 +122,45 @@ def test_highest_common_version_is_chosen() -> None:
 def test_acceptor_says_nothing_first() -> None:
     assert End(BOB, False).handshake.start() == b""
     assert End(ALICE, True).handshake.start() == preamble(TAG) == b"RTNG\0\1\0\1" + TAG
+
+
+def early_dialogue(dialler: End, acceptor: End) -> list[bytes]:
+    """As `dialogue`, message 1 right behind the preamble."""
+    opening = dialler.handshake.start() + dialler.handshake.early()
+    answer = acceptor.handshake.receive(opening)
+    last = dialler.handshake.receive(answer)
+    assert acceptor.handshake.receive(last) == b""
+    return [opening, answer, last]
+
+
+def test_first_message_behind_the_preamble_saves_a_round_trip() -> None:
+    dialler, acceptor = End(ALICE, True), End(BOB, False)
+    written = early_dialogue(dialler, acceptor)
+    assert [len(part) for part in written] == [16 + 34, 16 + 194, 162]
+    assert dialler.channel.binding == acceptor.channel.binding
+    assert (dialler.channel.key, acceptor.channel.key) == (BOB.key, ALICE.key)
+
+
+def test_first_message_is_the_same_early_or_late() -> None:
+    late = dialogue(End(ALICE, True), End(BOB, False))
+    early = early_dialogue(End(ALICE, True), End(BOB, False))
+    assert early == [late[0] + late[2], late[1] + late[3], late[4]]
+
+
+def test_acceptor_has_nothing_to_say_early() -> None:
+    acceptor = End(BOB, False)
+    assert acceptor.handshake.early() == b""
+    dialogue(End(ALICE, True), acceptor)
+    assert acceptor.channel.key == ALICE.key
+
+
+def test_early_dialler_still_learns_why_it_is_refused() -> None:
+    dialler, acceptor = End(ALICE, True, tag=bytes(8)), End(BOB, False)
+    with pytest.raises(ChannelError) as caught:
+        acceptor.handshake.receive(dialler.handshake.start() + dialler.handshake.early())
+    answer = caught.value.answer
+    assert answer == preamble(TAG)
+    assert reason(lambda: dialler.handshake.receive(answer)) is DialFailure.WRONG_NETWORK
 
 
 def test_expected_identity_is_accepted() -> None:
@@ -260,8 +299,8 @@ def raw_dialler(acceptor: End) -> tuple[Noise, bytes]:
     noise = Noise(
         initiator=True,
         prologue=preamble(TAG) + answer,
-        static=b"\7" * 32,
-        ephemeral=b"\x08" * 32,
+        static=KeyPair(b"\7" * 32),
+        ephemeral=KeyPair(b"\x08" * 32),
     )
     answer = acceptor.handshake.receive(framed(noise.write()))
     noise.read(answer[2:])
@@ -354,7 +393,8 @@ def test_hand_played_dialler_with_its_own_identity_is_accepted() -> None:
 def test_first_message_may_carry_nothing() -> None:
     acceptor = End(BOB, False)
     acceptor.handshake.receive(preamble(TAG))
-    noise = Noise(initiator=True, prologue=b"", static=b"\7" * 32, ephemeral=b"\x08" * 32)
+    pair = KeyPair(b"\7" * 32)
+    noise = Noise(initiator=True, prologue=b"", static=pair, ephemeral=pair)
     message = framed(noise.write(b"early"))
     assert reason(lambda: acceptor.handshake.receive(message)) is DialFailure.BAD_HANDSHAKE
 

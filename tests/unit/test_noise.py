@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from noise.connection import Keypair, NoiseConnection
 
-from routing.noise import NONCES_MAX, PROTOCOL_NAME, Cipher, Noise, NoiseError
+from routing.noise import NONCES_MAX, PROTOCOL_NAME, Cipher, KeyPair, Noise, NoiseError
 
 __all__: list[str] = []
 
@@ -37,12 +37,20 @@ def ends(vector: dict[str, Any]) -> tuple[Noise, Noise]:
         Noise(
             initiator=side == "init",
             prologue=bytes.fromhex(vector[f"{side}_prologue"]),
-            static=bytes.fromhex(vector[f"{side}_static"]),
-            ephemeral=bytes.fromhex(vector[f"{side}_ephemeral"]),
+            static=KeyPair(bytes.fromhex(vector[f"{side}_static"])),
+            ephemeral=KeyPair(bytes.fromhex(vector[f"{side}_ephemeral"])),
         )
         for side in ("init", "resp")
     )
     return initiator, responder
+
+
+def played(*, initiator: bool) -> Noise:
+    """Return one end of a handshake between A, who begins, and B."""
+    static, ephemeral = (STATIC_A, EPHEMERAL_A) if initiator else (STATIC_B, EPHEMERAL_B)
+    return Noise(
+        initiator=initiator, prologue=b"", static=KeyPair(static), ephemeral=KeyPair(ephemeral)
+    )
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["protocol_name"] for vector in VECTORS])
@@ -83,7 +91,10 @@ def oracle(*, initiator: bool, static: bytes, ephemeral: bytes) -> Any:
 @pytest.mark.parametrize("ours_initiates", [True, False], ids=["we-initiate", "we-respond"])
 def test_independent_implementation_agrees(ours_initiates: bool) -> None:
     ours = Noise(
-        initiator=ours_initiates, prologue=b"as agreed", static=STATIC_A, ephemeral=EPHEMERAL_A
+        initiator=ours_initiates,
+        prologue=b"as agreed",
+        static=KeyPair(STATIC_A),
+        ephemeral=KeyPair(EPHEMERAL_A),
     )
     other = oracle(initiator=not ours_initiates, static=STATIC_B, ephemeral=EPHEMERAL_B)
     for turn in range(3):
@@ -106,7 +117,9 @@ def test_independent_implementation_agrees(ours_initiates: bool) -> None:
 
 @pytest.mark.parametrize("point", SMALL_ORDER, ids=lambda point: point.hex()[:8])
 def test_ephemeral_key_of_small_order_is_refused(point: bytes) -> None:
-    responder = Noise(initiator=False, prologue=b"", static=STATIC_A, ephemeral=EPHEMERAL_A)
+    responder = Noise(
+        initiator=False, prologue=b"", static=KeyPair(STATIC_A), ephemeral=KeyPair(EPHEMERAL_A)
+    )
     responder.read(point)
     with pytest.raises(NoiseError, match="small order"):
         responder.write(b"")
@@ -116,8 +129,18 @@ def test_ephemeral_key_of_small_order_is_refused(point: bytes) -> None:
 def test_message_cut_anywhere_is_refused(turn: int) -> None:
     for size in range(32 if turn == 0 else 96):
         initiator, responder = (
-            Noise(initiator=True, prologue=b"", static=STATIC_A, ephemeral=EPHEMERAL_A),
-            Noise(initiator=False, prologue=b"", static=STATIC_B, ephemeral=EPHEMERAL_B),
+            Noise(
+                initiator=True,
+                prologue=b"",
+                static=KeyPair(STATIC_A),
+                ephemeral=KeyPair(EPHEMERAL_A),
+            ),
+            Noise(
+                initiator=False,
+                prologue=b"",
+                static=KeyPair(STATIC_B),
+                ephemeral=KeyPair(EPHEMERAL_B),
+            ),
         )
         sender, receiver = initiator, responder
         for _ in range(turn):
@@ -141,3 +164,29 @@ def test_ciphertext_opens_only_in_its_place() -> None:
     sending.seal(b"lost on the way")
     with pytest.raises(NoiseError, match="does not open"):
         receiving.open(sending.seal(b"the second"))
+
+
+def test_cipher_at_rest_goes_on_where_it_was() -> None:
+    sealing, opening = Cipher(bytes(32)), Cipher(bytes(32))
+    for text in (b"one", b"two", b"three"):
+        assert opening.open(sealing.seal(text)) == text
+        sealing.rest()
+        opening.rest()
+    assert sealing.nonce == opening.nonce == 3
+    assert Cipher(bytes(32), 2).seal(b"three") != Cipher(bytes(32), 3).seal(b"three")
+
+
+def test_one_pair_serves_many_handshakes() -> None:
+    pair = KeyPair(STATIC_A)
+    hashes = set()
+    for number in (1, 2):
+        initiator = Noise(
+            initiator=True, prologue=b"", static=pair, ephemeral=KeyPair(bytes([number]) * 32)
+        )
+        responder = played(initiator=False)
+        responder.read(initiator.write())
+        initiator.read(responder.write())
+        responder.read(initiator.write())
+        assert responder.remote == pair.public
+        hashes.add(responder.hash)
+    assert len(hashes) == 2
