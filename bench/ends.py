@@ -31,6 +31,7 @@ from routing.state import Connection, Token
 
 __all__ = [
     "IN_FLIGHT",
+    "TAG",
     "End",
     "Still",
     "answer",

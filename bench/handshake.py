@@ -4,9 +4,13 @@ Two processes, one core each: an acceptor and a dialler, whole hosts with all th
 Only the making is timed, not the letting go of. The floor is what one end must compute: 3 key
 agreements, 1 signature, 1 verification, by the libraries that we use, in the same rounds. Beside
 ours: TLS 1.3 on uvloop, both ends with a certificate, and py-libp2p (Noise, Yamux) where there is
-one. Certificates of names are no part of a channel; checking one is reported apart.
+one. Certificates of names are no part of a channel; checking one is reported apart, and so is a
+whole two-way connect, as a forming network has them.
 
-    python -m bench.handshake [--channels 500] [--rounds 5] [--libp2p PYTHON]
+Where others use the machine, the clock counts their work too: each rate by the clock has the CPU
+time of both ends beside it.
+
+    python -m bench.handshake [--channels 500] [--rounds 5] [--nodes 8] [--libp2p PYTHON]
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,13 +33,21 @@ from typing import Any
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from bench.ends import IN_FLIGHT, End, answer, contexts, hosted, load, pin, raise_descriptors
+from bench.ends import IN_FLIGHT, TAG, End, answer, contexts, hosted, load, pin, raise_descriptors
 from routing import actions as do
+from routing.certificates import is_valid
+from routing.config import Config
 from routing.errors import CloseCode
-from routing.identity import Identity, verify
+from routing.identity import Identity, IdentitySigner, verify
+from routing.limits import Limits
+from routing.messages import Certificate, SignedKind, Vote, signed_text, vote_body
+from routing.node import Node
 from routing.state import Token
 
 __all__ = ["main", "measured"]
+
+GROUP = 8
+"""Nodes of the group that votes on a name."""
 
 LIBP2P = Path(__file__).with_name("handshake_libp2p.py")
 PRIMITIVES = {"agreement": 3, "signature": 1, "verification": 1}
@@ -76,7 +89,7 @@ def _let_go(token: Token) -> do.Action:
 
 
 async def accept_ours() -> None:
-    host, core = hosted(listen=("127.0.0.1:0",))
+    host, _ = hosted(listen=("127.0.0.1:0",))
     await host.start()
 
     async def told(word: str) -> dict[str, float]:
@@ -143,15 +156,16 @@ async def dial_tls(port: str, context: ssl.SSLContext) -> None:
     loop = asyncio.get_running_loop()
     places = asyncio.Semaphore(IN_FLIGHT)
 
-    async def one() -> asyncio.BaseTransport:
+    async def one() -> asyncio.Transport:
         async with places:
-            heard = loop.create_future()
-            transport, _ = await loop.create_connection(
+            heard: asyncio.Future[None] = loop.create_future()
+            _, made = await loop.create_connection(
                 lambda: Greeting(heard), "127.0.0.1", int(port), ssl=context
             )
-            transport.write(b"?")
+            assert made.transport is not None
+            made.transport.write(b"?")
             await heard
-            return transport
+            return made.transport
 
     async def told(word: str) -> dict[str, float]:
         cpu, began = time.process_time(), time.perf_counter()
@@ -210,31 +224,70 @@ class Pair:
 
 def libp2p(python: str, count: int) -> dict[str, Any]:
     """Have another interpreter measure py-libp2p, as it has its own loop and its own demands."""
-    done = subprocess.run(
-        [python, str(LIBP2P), str(count), str(IN_FLIGHT)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
+    try:
+        done = subprocess.run(
+            [python, str(LIBP2P), str(count), str(IN_FLIGHT)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "PYTHONPATH": ""},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"not measured": str(error)}
     if done.returncode:
-        return {"not measured": done.stderr.strip().splitlines()[-1:]}
+        return {"not measured": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def certificate_us() -> float:
-    """Return what checking the certificate of a name takes, one verification for each vouch."""
-    from bench.certificates import checked
+    """Return what checking the certificate of a name takes, with the votes of a group."""
+    own = Identity.generate()
+    n1, n2 = bytes(32), bytes([1]) * 32
+    text = signed_text(SignedKind.VOTE, TAG, vote_body(own.key, n1, n2, GROUP))
+    voters = [Identity.generate() for _ in range(GROUP // 2 + 1)]
+    held = Certificate(n1, n2, [Vote(each.key, GROUP, each.sign(text)) for each in voters])
+    signer = IdentitySigner(own)
+    assert is_valid(own.key, held, signer=signer, tag=TAG)
+    return timed(lambda: is_valid(own.key, held, signer=signer, tag=TAG), 50)
 
-    return timed(checked(), 50)
+
+async def two_way(nodes: int) -> dict[str, float]:
+    """Form a network in this process; return what a consolidated pair took of its CPU.
+
+    Each pair is two channels, request, response, hellos, acknowledgement and confirmation; names
+    and all that a network tells its nodes while it forms are in the figure, too.
+    """
+
+    def pairs() -> int:
+        return sum(len(node.peers()) for node in running) // 2
+
+    limits, running = Limits.local(), list[Node]()
+    first = Node(Config(listen=["127.0.0.1:0"], first=True, limits=limits))
+    async with AsyncExitStack() as stack:
+        running.append(await stack.enter_async_context(first))
+        config = Config(listen=["127.0.0.1:0"], contacts=first.endpoints, limits=limits)
+        joining = [Node(config) for _ in range(nodes - 1)]
+        cpu, began = time.process_time(), time.perf_counter()
+        for node in joining:
+            running.append(await stack.enter_async_context(node))
+        await asyncio.gather(*(node.joined() for node in joining))
+        async with asyncio.timeout(60):
+            while pairs() < nodes * (nodes - 1) // 2:  # noqa: ASYNC110 - nothing tells of all
+                await asyncio.sleep(0.02)
+        spent, took, made = time.process_time() - cpu, time.perf_counter() - began, pairs()
+    return {"pairs": made, "CPU us": spent / made * 1e6, "per second": made / took}
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {what: median(each[what] for each in rounds) for what in rounds[0]}
 
 
-def measured(count: int, rounds: int, python: str) -> dict[str, Any]:
+def _both(figures: dict[str, float]) -> float:
+    return figures["dialler, CPU us"] + figures["acceptor, CPU us"]
+
+
+def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]:
     """Return the medians of all, everybody in turn, and their ratios."""
     found: dict[str, list[dict[str, float]]] = {"floor": [], "routing": [], "TLS": []}
     said: dict[str, Any] = {"load before": load(), "in flight": IN_FLIGHT}
@@ -255,12 +308,16 @@ def measured(count: int, rounds: int, python: str) -> dict[str, Any]:
     least = floor_us(parts)
     peer = libp2p(python, max(16, count // 16))
     said["routing"], said["TLS 1.3, mutual, uvloop"], said["py-libp2p"] = ours, tls, peer
+    whole = said["two-way connects"] = uvloop.run(two_way(nodes))
+    said["certificate of a name, CPU us"] = certificate_us()
     said["floor"] = {**parts, "an end, us": least, "per second": 1e6 / least}
     slower = max(ours["dialler, CPU us"], ours["acceptor, CPU us"])
     said["ratios"] = {
         "routing : floor": ours["per second"] * least / 1e6,
         "floor : CPU of the slower end": least / slower,
         "routing : TLS": ours["per second"] / tls["per second"],
+        "routing : TLS, by CPU": _both(tls) / _both(ours),
+        "two-way connects : channels, by CPU": _both(ours) / whole["CPU us"],
     }
     if "per second" in peer:
         said["ratios"]["routing : py-libp2p"] = ours["per second"] / peer["per second"]
@@ -272,13 +329,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="authenticated channels in a second")
     parser.add_argument("--channels", type=int, default=500, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=8, help="of the network that is formed")
     parser.add_argument("--libp2p", default=sys.executable, help="a Python that has py-libp2p")
     parser.add_argument("--be", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.be:
         be(arguments.be[0], arguments.be[1], arguments.be[2:])
         return
-    print(json.dumps(measured(arguments.channels, arguments.rounds, arguments.libp2p), indent=1))
+    found = measured(arguments.channels, arguments.rounds, arguments.nodes, arguments.libp2p)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
