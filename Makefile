@@ -11,7 +11,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench ratios loopback soak wheel sanitize clean
+.PHONY: build network test lint bench ratios loopback idle handshake soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -70,6 +70,13 @@ loopback: $(VENV)/.bench
 	$(PY) tools/requirements.py peers > $(VENV)/peers.txt
 	$(PY) -m pip install --quiet -r $(VENV)/peers.txt || echo "make: not all peers can be installed here" >&2
 	$(PY) -m bench.loopback $(LOOPBACK_ARGS)
+
+# What connections cost: IDLE_ARGS="--connections 1000", HANDSHAKE_ARGS="--libp2p PYTHON".
+idle: build
+	$(PY) -m bench.idle $(IDLE_ARGS)
+
+handshake: build
+	$(PY) -m bench.handshake $(HANDSHAKE_ARGS)
 
 # All scenarios that come with the package in turn, swarms of faults three times as often. Every
 # run is judged by the healing bound; together they must reach all probes.
