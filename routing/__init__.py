@@ -66,6 +66,7 @@ from routing.node import Client, Node
 from routing.outbox import GroupReply
 from routing.runner import run
 from routing.state import Connection, Detail, Direction, ExpectedConnection, Phase, State
+from routing.version import VERSION
 from routing.views import Peer
 from routing.watch import Events
 
@@ -140,4 +141,4 @@ __all__ = [
     "run",
 ]
 
-__version__ = "0.1.0"
+__version__ = VERSION

@@ -1,7 +1,16 @@
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-__all__ = ["BATCH_BYTES_MAX", "BATCH_ID_BYTES", "MESSAGE_HEADER_BYTES", "pack", "survey", "unpack"]
+__all__ = [
+    "BATCH_BYTES_MAX",
+    "BATCH_ID_BYTES",
+    "MESSAGE_HEADER_BYTES",
+    "lengths",
+    "lengths_of_batch",
+    "pack",
+    "survey",
+    "unpack",
+]
 
 _Made = TypeVar("_Made")
 _Source = TypeVar("_Source")
@@ -22,3 +31,5 @@ def unpack(
     proof: _Proof,
 ) -> list[_Made] | None: ...
 def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]: ...
+def lengths(payloads: list[bytes]) -> bytes: ...
+def lengths_of_batch(body: bytes) -> bytes | None: ...

@@ -37,6 +37,7 @@ cdef class Inbound:
     cdef readonly uint64_t duplicates
     cdef readonly Py_ssize_t left
     cdef readonly Way quiet
+    cdef public bytearray tried
     cdef uint64_t[2] _secret
     cdef int _hops_max
     cdef int _routes_max

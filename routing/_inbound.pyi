@@ -23,6 +23,7 @@ class Way:
 
 @final
 class Inbound:
+    tried: bytearray | None
     @property
     def forwarded(self) -> int: ...
     @property

@@ -11,6 +11,7 @@ An envelope that it passes on reads, byte for byte:
     signed = 9a  destination  kind  leave_out  flags  id  source  key  origin  authority  body
 """
 
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -118,9 +119,7 @@ def repeat_digest(bytes secret not None, bytes text not None):
 
 cdef int read_secret(bytes secret, uint64_t* key) except -1:
     if PyBytes_GET_SIZE(secret) < SECRET:
-        raise UsageError(
-            f"secret of {PyBytes_GET_SIZE(secret)} bytes must have {SECRET:d} or more"
-        )
+        raise UsageError(f"secret of {PyBytes_GET_SIZE(secret)} bytes must have {SECRET:d} or more")
     key[0] = little(<const uint8_t*> PyBytes_AS_STRING(secret))
     key[1] = little(<const uint8_t*> PyBytes_AS_STRING(secret) + 8)
     return 0
@@ -362,8 +361,7 @@ cdef class Inbound:
 
     def shut(self):
         """Be done with a record; nothing happens if none is open."""
-        self._record = None
-        self.quiet = None
+        self._record = self.quiet = None
 
     def touched(self):
         """Return the ways that got frames since they were last asked for, and forget them."""
@@ -374,8 +372,7 @@ cdef class Inbound:
     @staticmethod
     def settle(Way way not None):
         """Return how many bytes a way got since this was last asked."""
-        cdef Py_ssize_t appended = way.appended
-        way.appended = 0
+        appended, way.appended = way.appended, 0
         return appended
 
     def forgive(self, heard=None):
@@ -447,11 +444,8 @@ cdef class Inbound:
             entered += 1
             self.left -= 1
             way.writer.pass_on(
-                ROUTED_KIND,
-                data + frame.start,
-                frame.length,
-                3 if head.kind == self._kind_bulk else 0,
-                head.hops + 1,
+                ROUTED_KIND, data + frame.start, frame.length,
+                3 if head.kind == self._kind_bulk else 0, head.hops + 1,
             )
             self.forwarded += 1
             if way.appended == 0:
@@ -463,18 +457,18 @@ cdef class Inbound:
         """Return where an envelope goes on to by the table alone, None if there is more to it."""
         cdef uint64_t excluded = 0, slot
         cdef Way way
-        if not read_envelope(body, size, self._kind_max, head):
-            return None
-        if head.route >= self._routes_max or head.hops + 1 >= self._hops_max:
+        if not read_envelope(body, size, self._kind_max, head) or (
+            head.route >= self._routes_max or head.hops + 1 >= self._hops_max
+        ):
             return None
         if head.grouped and head.route:
             # Repeats to a group go by other ways than the nearest, or end at any member.
             return None
         if memcmp(head.target, self._own, NAME) == 0:
             return None
-        if head.key != NULL and memcmp(head.key, self._key, NAME) == 0:
-            return None
-        if head.via != NULL and memcmp(head.via, self._own, NAME) == 0:
+        if (head.key != NULL and memcmp(head.key, self._key, NAME) == 0) or (
+            head.via != NULL and memcmp(head.via, self._own, NAME) == 0
+        ):
             return None
         if head.leave_out != NULL:
             excluded = self._index.token_c(head.leave_out)
@@ -490,10 +484,15 @@ cdef class Inbound:
         return way
 
     cdef bint _is_new(self, const uint8_t* body, Py_ssize_t size, int64_t now) except -1:
-        """Enter the digest of an envelope and tell whether it is new."""
+        """Enter the digest of an envelope, noted in `tried`, and tell whether it is new."""
         cdef uint8_t digest[DIGEST]
         cdef MessageFilter other
+        cdef Py_ssize_t noted
         siphash(self._secret, body + 2, size - 2, digest)
+        if self.tried is not None:
+            noted = PyByteArray_GET_SIZE(self.tried)
+            PyByteArray_Resize(self.tried, noted + DIGEST)
+            memcpy(PyByteArray_AS_STRING(self.tried) + noted, digest, DIGEST)
         for other in self._others:
             if other.contains_at(digest, <double> now):
                 return False

@@ -25,6 +25,10 @@ NETWORK_ID_BYTES_MAX: Final = 255
 LISTEN_MAX: Final = ENDPOINTS_CONSIDERED
 """More could not be told to anybody: no peer reads more endpoints than these."""
 
+RECORD_BYTES_MIN: Final = 1 << 20
+RECORD_BYTES_MAX: Final = 1 << 36
+"""Below the least a recording would be states and little else."""
+
 WhenUnreachable: TypeAlias = Literal["error", "client", "node"]
 """What a node does that nobody can dial; see `Config.unreachable`."""
 
@@ -66,6 +70,11 @@ class Config:
     limits: Limits = field(default_factory=Limits.recommended)
     discover: Discover | None = None
     """Called when a bootstrap round found nobody; what it returns is tried like contacts."""
+    record: str | os.PathLike[str] | None = None
+    """The file of the flight recorder: all that the node hears, for a replay; None for none.
+    See docs/recorder.md for what is in it."""
+    record_bytes: int = 64 << 20
+    """Of records in that file and the older one beside it (`.1`); each begins with a state."""
 
     def __post_init__(self) -> None:
         self._normalise("listen", allow_zero=True, at_most=LISTEN_MAX)
@@ -85,6 +94,8 @@ class Config:
         if not isinstance(self.identity, Identity):
             self._check_path("identity", self.identity)
         self._check_path("book", self.book)
+        self._check_path("record", self.record)
+        self._check_record_bytes()
         if self.discover is not None and not callable(self.discover):
             raise ConfigError(f"config discover={self.discover!r} must be an async function")
 
@@ -133,6 +144,13 @@ class Config:
             raise ConfigError(
                 f"config network={str(network)[:32]!r} must be text of 1 to "
                 f"{NETWORK_ID_BYTES_MAX} bytes"
+            )
+
+    def _check_record_bytes(self) -> None:
+        size: object = self.record_bytes
+        if not isinstance(size, int) or not RECORD_BYTES_MIN <= size <= RECORD_BYTES_MAX:
+            raise ConfigError(
+                f"config record_bytes={size!r} must be {RECORD_BYTES_MIN} to {RECORD_BYTES_MAX}"
             )
 
     def _checked_limits(self) -> Limits:

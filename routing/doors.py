@@ -37,8 +37,10 @@ from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
 from routing.reachability import Unreachable
+from routing.recording import Recording
 from routing.sending import LARGE_AT_ONCE, Sending
 from routing.service.host import HostConfig
+from routing.service.machine import Machine
 from routing.state import Connection, Detail, Phase, State
 from routing.talk import Talk
 from routing.views import Peer, log_event, peers_of
@@ -78,6 +80,7 @@ class Door(Sending):
         self._host: PatientHost | None = None
         self._keeping: Keeping | None = None
         self._talk: Talk | None = None
+        self._recording: Recording | None = None
         self._discovery: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         # Of whatever result: they are only compared with.
@@ -136,8 +139,12 @@ class Door(Sending):
                 unreachable=config.when_unreachable,
             )
         )
+        machine: Machine = self._core
+        if config.record is not None:
+            self._recording = Recording(self._core, config.record, config.record_bytes)
+            machine = self._recording.recorder
         self._host = PatientHost(
-            self._core,
+            machine,
             HostConfig(
                 listen=tuple(config.listen),
                 advertise=None if config.advertise is None else tuple(config.advertise),
@@ -195,6 +202,8 @@ class Door(Sending):
             if self._host is not None:
                 await self._host.stop(drain)
         finally:
+            if self._recording is not None:
+                await self._recording.end()
             self._outbox.close()
             self._watch.look(self.state)
             await self._inbox.close(self._stoppers)
@@ -268,6 +277,7 @@ class Door(Sending):
         counts = Counter(core.counters)
         counts.update(self._counters)
         counts.update(host.stats() if host is not None else {})
+        counts.update(self._recording.stats() if self._recording is not None else {})
         counts["inbox.bytes"] = self._inbox.queued
         counts["filter.window_s"] = core.relay.seen.span(core.now) // SECOND
         direct = len(core.receipts.handed) + core.batching.count

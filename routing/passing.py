@@ -7,7 +7,7 @@ into account what has been passed on. It sends nothing and decides nothing itsel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from routing.limits import Nanos
 from routing.repeats import Window
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from routing.inputs import Heard
     from routing.table import RoutingTable
 
-__all__ = ["Entry", "Grant", "Passing", "View"]
+__all__ = ["Entry", "Grant", "Passing", "Tap", "View"]
 
 
 class Entry(NamedTuple):
@@ -57,8 +57,23 @@ class Grant(NamedTuple):
     now: int
 
 
+class Tap(Protocol):
+    """Who is told of everything that happens here and changes the core without being a fact."""
+
+    tried: bytearray
+    """The digests of what went by, in order, since `passed` was last called."""
+
+    def heard(self, token: int, now: int) -> None:
+        """`Passing.hear` has taken in that something came."""
+
+    def passed(self, token: int, now: int) -> None:
+        """A grant of a connection has been used, at this time, for what is in `tried`."""
+
+
 class Passing:
     """What is passed on for others beside the core."""
+
+    tap: Tap | None = None
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -112,6 +127,8 @@ class Passing:
             return False
         core.now = max(core.now, now)
         link.heard = core.now
+        if self.tap is not None:
+            self.tap.heard(token, now)
         return True
 
     def on_heard(self, fact: Heard) -> None:
@@ -128,19 +145,35 @@ class Passing:
         window, others, most = self.core.relay.seen.grant(token, now)
         return Grant(window, others, most, window.gone_by(now), now)
 
-    def took(self, token: int, grant: Grant, *, entered: int, passed: int, repeats: int) -> None:
+    def took(
+        self, token: int, grant: Grant, *, at: int, entered: int, passed: int, repeats: int
+    ) -> None:
         """Take into account what was done with a grant.
 
         Args:
             token: The connection it came over.
             grant: The last one given.
+            at: When it was used.
             entered: How many digests are in its window that were not.
             passed: How many messages went on.
             repeats: How many were dropped, having been passed on before.
         """
+        if self.tap is not None:
+            self.tap.passed(token, at)
         if entered:
             grant.window.took(token, entered, gone=grant.gone, now=grant.now)
         if passed:
             self.core.journal.count("routed.forwarded", passed)
         if repeats:
             self.core.journal.count("routed.duplicate", repeats)
+
+    def again(self, token: int, now: int, digests: list[bytes]) -> None:
+        """Do once more what a recording says was done with a grant; its digests are in order."""
+        grant = self.grant(token)
+        entered = 0
+        for digest in digests:
+            if any(other.contains(digest, now) for other in grant.others):
+                continue
+            entered += grant.window.filter.insert(digest, now)
+        repeats = len(digests) - entered
+        self.took(token, grant, at=now, entered=entered, passed=entered, repeats=repeats)

@@ -39,6 +39,8 @@ from routing.state import ASKED_AGAIN, CLIENT_KINDS, JOINER_KINDS, LinkRole
 from routing.throttling import ANSWERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routing.core import Core
 
 __all__ = ["Relay"]
@@ -59,6 +61,8 @@ class Relay:
         self.core = core
         limits = core.limits
         self.seen = Repeats(limits.message_filter_ns, limits.message_filter_entries)
+        self.digest_of: Callable[[bytes], bytes] = self._digest_of
+        """Of an envelope, by which it is known again; a replay has those that were recorded."""
 
     # -- as a source
 
@@ -259,8 +263,11 @@ class Relay:
     def _is_new(self, link: Link, envelope: Envelope) -> bool:
         core = self.core
         # All but the hops, which is what comes behind them in its canonical form.
-        digest = repeat_digest(core.filter_secret, encode(envelope)[2:])
+        digest = self.digest_of(encode(envelope)[2:])
         return self.seen.insert(digest, link.token, core.now)
+
+    def _digest_of(self, text: bytes) -> bytes:
+        return repeat_digest(self.core.filter_secret, text)
 
     def _for_hanger(self, link: Link, signed: Signed, envelope: Envelope) -> None:
         """We hang on the sender: only what is addressed to our key is for us."""

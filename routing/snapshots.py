@@ -41,7 +41,16 @@ from routing.vouching import VouchingMemory
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Memory", "capture", "digest_of", "restore"]
+__all__ = [
+    "Memory",
+    "capture",
+    "digest_of",
+    "memory_of",
+    "read",
+    "restore",
+    "restore_memory",
+    "write",
+]
 
 Grants = list[tuple[bytes, tuple[int, ...]]]
 
@@ -152,14 +161,32 @@ _decoder = msgspec.msgpack.Decoder(Memory)
 
 def capture(core: Core) -> bytes:
     """Return the state of a core between two steps."""
-    memory = Memory(
+    return write(memory_of(core))
+
+
+def memory_of(core: Core) -> Memory:
+    """Return the state of a core between two steps; what is in it is still the core's own."""
+    return Memory(
         _capture_core(core),
         _capture_connect(core),
         _capture_network(core),
         capture_messages(core),
         capture_clients(core),
     )
+
+
+def write(memory: Memory) -> bytes:
+    """Return a state as bytes."""
     return _encoder.encode(memory)
+
+
+def read(state: bytes) -> Memory:
+    """Return what `write` wrote.
+
+    Raises:
+        msgspec.DecodeError: it did not write that.
+    """
+    return _decoder.decode(state)
 
 
 def digest_of(core: Core) -> bytes:
@@ -169,7 +196,11 @@ def digest_of(core: Core) -> bytes:
 
 def restore(core: Core, state: bytes) -> None:
     """Make a core of the same configuration what `capture` described."""
-    memory = _decoder.decode(state)
+    restore_memory(core, read(state))
+
+
+def restore_memory(core: Core, memory: Memory) -> None:
+    """As `restore`; what is in `memory` becomes the core's own."""
     _restore_core(core, memory.core)
     _restore_connect(core, memory.connect)
     _restore_network(core, memory.network)

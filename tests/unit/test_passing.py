@@ -83,7 +83,7 @@ def test_what_was_passed_on_is_counted_and_remembered() -> None:
     grant = passing.grant(one.token)
     assert grant.most > 0 and grant.others == ()
     grant.window.filter.insert(bytes(range(16)), stage.now)
-    passing.took(one.token, grant, entered=1, passed=1, repeats=2)
+    passing.took(one.token, grant, at=grant.now, entered=1, passed=1, repeats=2)
     assert seen.held(one.token) == 1
     assert not seen.insert(bytes(range(16)), two.token, stage.now)
     counters = stage.core.counters
