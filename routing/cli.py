@@ -14,6 +14,7 @@ import click
 
 from routing.cli_network import network
 from routing.cli_node import client, node
+from routing.cli_replay import explain
 from routing.cli_simulate import simulate
 from routing.errors import RoutingError, StartError, UsageError
 
@@ -44,7 +45,7 @@ def routing() -> None:
     """Connection management and message routing for a peer-to-peer node."""
 
 
-for command in (network, node, client, simulate):
+for command in (network, node, client, simulate, explain):
     routing.add_command(command)
 
 

@@ -137,6 +137,7 @@ FLOORS: dict[str, int] = {
     "sending": 5,
     "orders": 5,
     "outbox": 5,
+    "peer_story": 5,
     "playback": 5,
     "pressure": 5,
     "recording": 5,

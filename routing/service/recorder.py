@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from routing._batch import BATCH_ID_BYTES, lengths, lengths_of_batch
 from routing.blanking import blank_digest, blank_state
@@ -38,9 +38,8 @@ from routing.stand_ins import NotedDice, NotedSigner
 if TYPE_CHECKING:
     from routing.actions import Action
     from routing.core import Core
-    from routing.service.segments import Segments
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "Writer"]
 
 BLOCK_BYTES: Final = 256 << 10
 """Gathered before it is handed to the writer."""
@@ -55,6 +54,28 @@ DIGEST_HASHES_MAX: Final = 4_096
 log = logging.getLogger("routing")
 
 
+class Writer(Protocol):
+    """What a recorder needs of `Segments`."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it has caught up."""
+
+    @property
+    def fault(self) -> str:
+        """Why nothing is written any more."""
+
+    @property
+    def written(self) -> int:
+        """Bytes."""
+
+    def put(self, content: bytes) -> bool:
+        """Have a block written; False if there is no room."""
+
+    def rotate(self) -> None:
+        """Begin a new segment."""
+
+
 class Recorder:
     """Records one core from now on, which nobody else may drive from now on.
 
@@ -65,7 +86,7 @@ class Recorder:
         version: Of the package.
     """
 
-    def __init__(self, core: Core, segments: Segments, *, segment_bytes: int, version: str) -> None:
+    def __init__(self, core: Core, segments: Writer, *, segment_bytes: int, version: str) -> None:
         self.core = core
         self.counters: Counter[str] = Counter()
         self.tried = bytearray()
