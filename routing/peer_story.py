@@ -195,7 +195,9 @@ class Story:
         """Return what happened with a peer."""
         places = {place for each in peer for place in self.endpoints.get(each, ())}
         return [
-            line for line in self.lines if any(each in peer or each in places for each in line.subjects)
+            line
+            for line in self.lines
+            if any(each in peer or each in places for each in line.subjects)
         ]
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from routing.inputs import Submitted, SubmittedMany
 from routing.limits import SECOND
 from routing.messages import Address, ClientAddress, GroupAddress, MessageKind, NodeAddress
-from routing.simulation.scenarios import form, grow
 from routing.simulation.links import Weather
+from routing.simulation.scenarios import form, grow
 from routing.simulation.world import World
 from tests.recording import RecordedCore, replayed
 
@@ -48,9 +48,7 @@ Speech = tuple[int, int, int, int]
 @given(
     seed=st.integers(0, 1 << 30),
     speeches=st.lists(
-        st.tuples(
-            st.integers(0, 4), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2_000)
-        ),
+        st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2_000)),
         max_size=12,
     ),
     kill=st.integers(0, 5),
