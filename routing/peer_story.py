@@ -194,11 +194,8 @@ class Story:
     def of(self, peer: frozenset[bytes]) -> list[Line]:
         """Return what happened with a peer."""
         places = {place for each in peer for place in self.endpoints.get(each, ())}
-        return [
-            line
-            for line in self.lines
-            if any(each in peer or each in places for each in line.subjects)
-        ]
+        wanted = peer | places
+        return [line for line in self.lines if not wanted.isdisjoint(line.subjects)]
 
 
 def explain_command(path: str, digits: str) -> int:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from routing import playback
 from routing.blanking import blank_digest, blank_state
+from routing.cli import main
 from routing.errors import ConfigError, StartError
 from routing.identity import Identity
 from routing.node import Client, Node
@@ -18,6 +20,7 @@ from routing.playback import Playback
 from routing.recordings import MAGIC, Passed
 from routing.replaying import Replay
 from routing.service.segments import Segments, older
+from routing.version import VERSION
 from tests.service.nodes import LOOPBACK, address, closed_port, eventually, local, network
 
 __all__: list[str] = []
@@ -55,7 +58,9 @@ async def a_life(path: Path) -> tuple[str, dict[str, str]]:
     await node.__aenter__()
     try:
         for _ in range(3):
-            others.append(await Node(local(listen=LOOPBACK, contacts=contacts[:1])).__aenter__())
+            other = Node(local(listen=LOOPBACK, contacts=contacts[:1]))
+            others.append(other)
+            await other.__aenter__()
         everybody = [first, node, *others]
         arrived: list[object] = []
         for each in everybody:
@@ -212,35 +217,47 @@ def test_former_recording_is_set_aside_and_other_files_are_not_touched(tmp_path:
         a_file(tmp_path / "nowhere" / "flight")
 
 
-def test_commands_refuse_in_one_line_what_they_cannot_read(tmp_path: Path) -> None:
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """As `told`, in this process."""
+    code = main([*map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_commands_refuse_in_one_line_what_they_cannot_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "flight"
     a_file(path)
     content = path.read_bytes()
-    version = content.replace(b"\xa50.1.0", b"\xa59.9.9", 1)
     cases = {
         "cannot be read": tmp_path / "missing",
         "is no recording": tmp_path / "text",
         "of format": tmp_path / "format",
         "cut off before": tmp_path / "begun",
-        "is damaged": tmp_path / "version",
+        "is damaged": tmp_path / "damaged",
     }
     (tmp_path / "text").write_text("no recording at all")
     (tmp_path / "format").write_bytes(MAGIC.replace(b"1", b"2") + content[len(MAGIC) :])
     (tmp_path / "begun").write_bytes(content[: len(MAGIC)])
-    (tmp_path / "version").write_bytes(version)
+    (tmp_path / "damaged").write_bytes(content.replace(b"\xa50.1", b"\xa59.9", 1))
     for text, name in cases.items():
         for command in (("simulate", "replay", name), ("explain", name, "abcdef")):
-            code, out, error = told(*command)
-            assert (code, out) == (2, "")
+            code, out, error = said(capsys, *command)
+            assert (code, out, error.count("\n")) == (2, "", 1)
             assert text in error
-            assert error.count("\n") == 1
     for peer in ("ab", "nothex", "0123456789"):
-        code, out, error = told("explain", path, peer)
+        code, out, error = said(capsys, "explain", path, peer)
         assert (code, out, error.count("\n")) == (2, "", 1)
         assert "peer" in error
+    monkeypatch.setattr(playback, "VERSION", "9.9.9")
+    code, out, error = said(capsys, "simulate", "replay", path)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert f"was made by version '{VERSION}', this is '9.9.9'" in error
 
 
-def test_of_a_truncated_or_damaged_recording_what_is_whole_is_replayed(tmp_path: Path) -> None:
+def test_of_a_truncated_or_damaged_recording_what_is_whole_is_replayed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "flight"
     a_file(path)
     content = path.read_bytes()
@@ -249,7 +266,7 @@ def test_of_a_truncated_or_damaged_recording_what_is_whole_is_replayed(tmp_path:
         (content[:-1] + bytes([content[-1] ^ 1]), "damaged"),
     ):
         path.write_bytes(changed)
-        code, out, error = told("simulate", "replay", path)
+        code, out, error = said(capsys, "simulate", "replay", path)
         assert (code, error) == (0, "")
         assert f"truncated: {path.name} is {word}" in out
 
