@@ -56,7 +56,7 @@ def core_of(node: Node) -> Core:
 # -- B
 
 
-async def relay() -> None:
+async def relay(record: str | None = None) -> None:
     """Be B: print the endpoint, then answer each line with the CPU seconds spent and counters."""
     pin(1)
     taken = 0
@@ -68,7 +68,7 @@ async def relay() -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    config = Config(listen=["127.0.0.1:0"], first=True, limits=Limits.recommended())
+    config = Config(listen=["127.0.0.1:0"], first=True, limits=Limits.recommended(), record=record)
     async with Node(config) as node:
         node.on_messages(count)
         print(node.endpoints[0], flush=True)
@@ -79,6 +79,8 @@ async def relay() -> None:
                 "forwarded": stats.get("routed.forwarded", 0),
                 "duplicates": stats.get("routed.duplicate", 0),
                 "taken": taken,
+                "recorded": stats.get("recorder.bytes", 0),
+                "gaps": stats.get("recorder.gaps", 0),
             }
             print(json.dumps(told), flush=True)
 
@@ -86,8 +88,8 @@ async def relay() -> None:
 class Relay:
     """The process of B, or of a PULL socket."""
 
-    def __init__(self, role: str) -> None:
-        command = [sys.executable, "-m", "bench.forward", "--role", role]
+    def __init__(self, role: str, *more: str) -> None:
+        command = [sys.executable, "-m", "bench.forward", "--role", role, *more]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -298,9 +300,10 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--role", choices=["all", "relay", "pull"], default="all")
+    parser.add_argument("--record", help="a recording of the relay")
     arguments = parser.parse_args()
     if arguments.role == "relay":
-        uvloop.run(relay())
+        uvloop.run(relay(arguments.record))
     elif arguments.role == "pull":
         pull()
     else:

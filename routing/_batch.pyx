@@ -159,13 +159,13 @@ cpdef bytes lengths(list payloads):
     """Return the lengths of payloads, in order: (u32 how many in a row, u32 length)+. O(payloads).
     """
     cdef Py_ssize_t count = 0, room = len(payloads)
-    cdef object payload
+    cdef bytes payload
     cdef uint32_t *pairs = <uint32_t *>PyMem_Malloc(8 * max(room, 1))
     if pairs is NULL:
         raise MemoryError
     try:
         for payload in payloads:
-            count = counted(pairs, count, <uint32_t>len(payload))
+            count = counted(pairs, count, <uint32_t>PyBytes_GET_SIZE(payload))
         return runs_of(pairs, count)
     finally:
         PyMem_Free(pairs)

@@ -254,30 +254,27 @@ _decoders: Final[dict[int, Any]] = {
 class BlockBuilder:
     """Records, gathered into a block."""
 
-    __slots__ = ("_buffer", "_count")
+    __slots__ = ("_count", "buffer")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.buffer: Final = bytearray()
+        """For its length, to those who ask at every step."""
         self._count = 0
-
-    def __len__(self) -> int:
-        """Return how many bytes are gathered."""
-        return len(self._buffer)
 
     def fact(self, fact: Input, now: int) -> None:
         """Add a fact, whole."""
         self._count += 1
-        _encoder.encode_into((_tags[type(fact)], (now, fact)), self._buffer, -1)
+        _encoder.encode_into((_tags[type(fact)], (now, fact)), self.buffer, -1)
 
     def add(self, record: Struct) -> None:
         """Add any other record."""
         self._count += 1
-        _encoder.encode_into((_tags[type(record)], record), self._buffer, -1)
+        _encoder.encode_into((_tags[type(record)], record), self.buffer, -1)
 
     def take(self) -> bytes:
         """Return the content of a block of what was gathered, and begin anew."""
-        content = _LIST + self._count.to_bytes(4, "big") + self._buffer
-        self._buffer.clear()
+        content = _LIST + self._count.to_bytes(4, "big") + self.buffer
+        self.buffer.clear()
         self._count = 0
         return content
 

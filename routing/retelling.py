@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
@@ -125,9 +125,9 @@ def describe(what: object) -> str:
     """Return one line about a fact, an action or an event; long values are shortened."""
     if isinstance(what, Passed):
         return f"Passed(token={what.token}, messages={len(what.digests) // 16})"
-    if not hasattr(what, "__dataclass_fields__"):
+    if not is_dataclass(what) or isinstance(what, type):
         return repr(what)[:TEXT_MAX]
-    parts = [f"{each.name}={_value(getattr(what, each.name))}" for each in fields(what)]  # type: ignore[arg-type]
+    parts = [f"{each.name}={_value(getattr(what, each.name))}" for each in fields(what)]
     return f"{type(what).__name__}({', '.join(parts)})"
 
 
@@ -140,6 +140,6 @@ def _value(value: object) -> str:
         if len(value) > 8 or any(isinstance(each, bytes) and len(each) > 32 for each in value):
             return f"{len(value)} items"
         return "[" + ", ".join(_value(each) for each in value) + "]"
-    if hasattr(value, "__dataclass_fields__"):
+    if is_dataclass(value):
         return describe(value)[:TEXT_MAX]
     return repr(value)[:TEXT_MAX]

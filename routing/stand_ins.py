@@ -25,18 +25,16 @@ class Departed(RoutingError):
 class NotedDice(Dice):
     """Dice that go on from where others are, and tell what they show."""
 
-    __slots__ = ("_note", "_of")
+    __slots__ = ("_note",)
 
     def __init__(self, of: Dice, note: Callable[[bytes], None]) -> None:
-        super().__init__(b"")
-        self._of = of
+        super().__init__(of._secret)
         self._note = note
         self.counter = of.counter
 
     def bytes(self, count: int) -> bytes:
         """See `Dice.bytes`."""
-        self.counter += 1
-        shown = self._of.bytes(count)
+        shown = super().bytes(count)
         self._note(shown)
         return shown
 

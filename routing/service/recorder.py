@@ -36,13 +36,15 @@ from routing.recordings import (
 from routing.stand_ins import NotedDice, NotedSigner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from routing.actions import Action
     from routing.core import Core
 
 __all__ = ["Recorder", "Writer"]
 
-BLOCK_BYTES: Final = 256 << 10
-"""Gathered before it is handed to the writer."""
+BLOCK_BYTES: Final = 48 << 10
+"""Gathered before it is handed to the writer; larger ones cost more, in fresh pages."""
 
 FLUSHED_NS: Final = SECOND
 """At the first step so long after the last: what a crash loses at most."""
@@ -88,6 +90,8 @@ class Recorder:
 
     def __init__(self, core: Core, segments: Writer, *, segment_bytes: int, version: str) -> None:
         self.core = core
+        self.take_actions: Callable[[], list[Action]] = core.take_actions
+        self.next_deadline: Callable[[], Nanos | None] = core.next_deadline
         self.counters: Counter[str] = Counter()
         self.tried = bytearray()
         self._segments = segments
@@ -136,14 +140,6 @@ class Recorder:
             self._flush()
             raise
         self._after()
-
-    def take_actions(self) -> list[Action]:
-        """See `Core.take_actions`."""
-        return self.core.take_actions()
-
-    def next_deadline(self) -> Nanos | None:
-        """See `Core.next_deadline`."""
-        return self.core.next_deadline()
 
     # -- what happens beside the core (see `Tap`)
 
@@ -226,7 +222,7 @@ class Recorder:
                 self._resume()
             return
         now = self.core.now
-        if len(self._block) < BLOCK_BYTES and now - self._flushed < FLUSHED_NS:
+        if len(self._block.buffer) < BLOCK_BYTES and now - self._flushed < FLUSHED_NS:
             return
         small = len(self.core.relay.seen) <= DIGEST_HASHES_MAX
         if small and now - self._digested >= DIGEST_NS:
@@ -242,7 +238,7 @@ class Recorder:
     def _flush(self) -> None:
         """Hand the block to the writer; a gap begins if that is too far behind."""
         self._flushed = self.core.now
-        size = len(self._block)
+        size = len(self._block.buffer)
         if self._over or not size:
             return
         content = self._block.take()
