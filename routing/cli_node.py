@@ -45,6 +45,7 @@ DRAIN_S = 1.0
 @click.option("--network", default="routing", show_default=True, metavar="ID")
 @click.option("--identity", metavar="FILE", help="Its key; made at the first start.")
 @click.option("--book", metavar="FILE", help="Its contact book.")
+@click.option("--record", metavar="FILE", help="Its recording, for `explain` and a replay.")
 @click.option("--relaxed", is_flag=True, help="Be connected one way where both ends allow it.")
 @click.option(
     "--unreachable",
@@ -59,6 +60,7 @@ def node(
     network: str,
     identity: str | None,
     book: str | None,
+    record: str | None,
     relaxed: bool,
     unreachable: WhenUnreachable | None,
 ) -> int:
@@ -71,6 +73,7 @@ def node(
         network=network,
         identity=identity,
         book=book,
+        record=record,
         relaxed=relaxed,
         unreachable=unreachable,
     )
@@ -83,11 +86,18 @@ def node(
 @click.option("--network", default="routing", show_default=True, metavar="ID")
 @click.option("--identity", metavar="FILE", help="Its key; made at the first start.")
 @click.option("--book", metavar="FILE", help="Its contact book.")
-def client(contacts: tuple[str, ...], network: str, identity: str | None, book: str | None) -> int:
+@click.option("--record", metavar="FILE", help="Its recording, for `explain` and a replay.")
+def client(
+    contacts: tuple[str, ...],
+    network: str,
+    identity: str | None,
+    book: str | None,
+    record: str | None,
+) -> int:
     """Run one client until Ctrl-C or SIGTERM."""
     if not contacts and book is None:
         raise UsageError("a client must be told of a node; give --contact HOST:PORT")
-    config = Config(contacts=contacts, network=network, identity=identity, book=book)
+    config = Config(contacts=contacts, network=network, identity=identity, book=book, record=record)
     run(_serve(Client(config)))
     return 0
 
