@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from routing.cli_attack import attack
+from routing.cli_explore import explore
 from routing.cli_replay import replay
 from routing.cli_scenarios import list_scenarios, run, sweep
 from routing.simulation.command import form_command
@@ -32,5 +33,5 @@ def form(nodes: int, kill: int, seed: int, loss: float, as_json: bool) -> int:
     return form_command(nodes=nodes, kill=kill, seed=seed, loss=loss, json=as_json)
 
 
-for command in (attack, run, sweep, list_scenarios, replay):
+for command in (attack, explore, run, sweep, list_scenarios, replay):
     simulate.add_command(command)
