@@ -75,27 +75,27 @@ SCENES: Final = {
     "crossing": Scene(
         text="X asks, and Y asks at any time",
         starters=(0,),
-        budget=ONE_EACH._replace(asks=(0, 1)),
+        budget=ONE_EACH._replace(expiries=0, asks=(0, 1)),
     ),
     "crossed": Scene(
         text="Y asks, and X asks at any time",
         starters=(1,),
-        budget=ONE_EACH._replace(asks=(1, 0)),
+        budget=ONE_EACH._replace(expiries=0, asks=(1, 0)),
     ),
     "twice": Scene(
         text="X asks, and asks again when that has come to nothing",
         starters=(0,),
-        budget=Budget(losses=1, duplicates=1, expiries=1, asks=(1, 0)),
+        budget=Budget(losses=1, expiries=1, asks=(1, 0)),
     ),
     "kept": Scene(
         text="X asks; one of them crashes at any time and starts anew with its key",
         starters=(0,),
-        budget=Budget(crashes=1, losses=1),
+        budget=Budget(crashes=1),
     ),
     "fresh": Scene(
         text="X asks; one of them crashes at any time and starts anew with another key",
         starters=(0,),
-        budget=Budget(crashes=1, losses=1),
+        budget=Budget(crashes=1),
         fresh=True,
     ),
     "full": Scene(
