@@ -118,6 +118,7 @@ FLOORS: dict[str, int] = {
     "gathering": 5,
     "cli": 5,
     "cli_attack": 5,
+    "cli_explore": 5,
     "cli_network": 5,
     "cli_replay": 5,
     "cli_node": 5,

@@ -24,7 +24,7 @@ from routing.links import Arrival, Link
 from routing.messages import FrameKind, Hello, Signed
 from routing.responding import Responding
 from routing.simulation.explore import Breach, Setting
-from routing.simulation.pair import Budget
+from routing.simulation.moments import Budget
 from routing.simulation.weakened import Unacknowledged
 from routing.state import LinkRole
 

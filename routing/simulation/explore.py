@@ -25,7 +25,8 @@ from routing.links import Link
 from routing.messages import Envelope, NodeAddress
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_at_rest, why_not_whole
-from routing.simulation.pair import DOWN, WHO, Budget, Moment, Pair, Seat, Step
+from routing.simulation.moments import DOWN, WHO, Budget, Moment, Seat
+from routing.simulation.pair import Pair, Step
 from routing.simulation.scenarios import grow, make_world
 from routing.simulation.world import World
 from routing.state import Connection, Direction, LinkRole, Token
@@ -65,6 +66,10 @@ class Scene:
     """Who starts anew has another key and another name."""
     tight: bool = False
     """The table has room for no more than the fillers and the neighbour."""
+    relaxed: bool = False
+    """Both do with one way where the other is not to be had."""
+    barred: tuple[tuple[int, int], ...] = ()
+    """(who, whom): dials that always fail."""
 
 
 ONE_EACH: Final = Budget(losses=1, duplicates=1, failed_dials=1, expiries=1)
@@ -109,6 +114,26 @@ SCENES: Final = {
         starters=(0,),
         budget=Budget(breaks=1, losses=1, asks=(0, 1)),
     ),
+    "barred": Scene(
+        text="X asks, and cannot dial Y: nothing may come of it",
+        starters=(0,),
+        budget=Budget(losses=1, expiries=1),
+        barred=((0, 1),),
+    ),
+    "one-way": Scene(
+        text="X asks, and cannot dial Y; both do with one way",
+        starters=(0,),
+        budget=Budget(losses=1, duplicates=1, asks=(0, 1)),
+        relaxed=True,
+        barred=((0, 1),),
+    ),
+    "turned": Scene(
+        text="X asks, and Y cannot dial X; both do with one way",
+        starters=(0,),
+        budget=Budget(losses=1, duplicates=1, asks=(0, 1)),
+        relaxed=True,
+        barred=((1, 0),),
+    ),
 }
 """By name."""
 
@@ -123,6 +148,7 @@ class Breach(StrEnum):
     OUTLIVED = "the requester gives up before the responder"
     PENDING = "something is pending when all has been said, or has no deadline"
     DISAGREE = "the two do not hold one and the same connection"
+    STRICT = "connected, though one of them cannot be dialled"
     APART = "not connected, though nothing was made to fail"
 
 
@@ -190,11 +216,11 @@ def set_up(setting: Setting) -> tuple[Pair, Moment]:
     again = sorted(world.hosts[2:4], key=lambda host: host.key) if scene.fresh else hosts
     seats = []
     for host, other in zip(hosts, again, strict=True):
-        first = _seat(world, host, host.address, tight=scene.tight)
-        reborn = _seat(world, other, host.address, tight=scene.tight, again=True)
+        first = _seat(world, host, host.address, scene)
+        reborn = _seat(world, other, host.address, scene, again=True)
         seats.append((first, reborn))
     fill = _filler(relay) if scene.tight else None
-    pair = Pair(seats, relay=relay.key, make_core=setting.make_core, fill=fill)
+    pair = Pair(seats, relay=relay.key, make_core=setting.make_core, fill=fill, barred=scene.barred)
     moment = pair.begin(world.now, setting.left)
     for who in scene.starters:
         moment = pair.ask(moment, who, seats[1 - who][0].name)
@@ -214,13 +240,13 @@ def _whole(nodes: int, seed: int, limits: Limits) -> World:
     return world
 
 
-def _seat(world: World, host: Host, address: str, *, tight: bool, again: bool = False) -> Seat:
+def _seat(world: World, host: Host, address: str, scene: Scene, *, again: bool = False) -> Seat:
     """Return a core that has lost all but the neighbour, just now."""
-    config = host.core.config
+    config = replace(host.core.config, relaxed=scene.relaxed)
     if again:
         # Another process: what it draws is not what the first one drew.
         config = replace(config, secret=bytes(byte ^ 0xFF for byte in config.secret))
-    if tight:
+    if scene.tight:
         config = replace(config, limits=config.limits.but(table_max=TIGHT))
     core = Core(config)
     core.restore(host.core.snapshot())
@@ -353,17 +379,19 @@ def judge_end(pair: Pair, moment: Moment, *, start: Budget) -> Iterator[tuple[Br
         yield Breach.DISAGREE, f"X holds {held[0] or 'nothing'}, Y {held[1] or 'nothing'}"
     elif moment.lines and not all(moment.lines[0].tokens):
         yield Breach.DISAGREE, "each holds another connection"
-    elif not moment.lines and _is_owed(moment, start):
+    elif moment.lines and pair.barred and not pair.seats[0][0].config.relaxed:
+        yield Breach.STRICT, "the two are connected, and one cannot dial the other"
+    elif not moment.lines and _is_owed(pair, moment, start):
         yield Breach.APART, "nothing was made to fail, and the two are not connected"
 
 
-def _is_owed(moment: Moment, start: Budget) -> bool:
+def _is_owed(pair: Pair, moment: Moment, start: Budget) -> bool:
     """Tell whether what happened must not keep the two apart.
 
     A lost request is sent again, a lost response rides in the Hello, a copy is known as one, and
     who starts anew asks anew. But a dial is made once in an attempt.
     """
-    if moment.hurt:
+    if moment.hurt or (pair.barred and not pair.seats[0][0].config.relaxed):
         return False
     left = moment.left
     spared = left._replace(losses=0, duplicates=0, crashes=0, asks=(0, 0))

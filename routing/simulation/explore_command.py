@@ -17,9 +17,9 @@ from typing import TextIO
 from routing.errors import UsageError
 from routing.simulation.broken_pairs import BROKEN
 from routing.simulation.explore import SCENES, Exploration, Setting, explore
-from routing.simulation.pair import Budget
+from routing.simulation.moments import Budget
 
-__all__ = ["Timed", "as_json", "as_text", "explore_command", "explored"]
+__all__ = ["Timed", "as_json", "as_text", "explore_command", "explored", "spell_budget"]
 
 EXIT_OK, EXIT_FOUND, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
 

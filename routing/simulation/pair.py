@@ -9,10 +9,10 @@ it passes messages on and answers nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from routing import actions as act
 from routing.core import Core, CoreConfig
@@ -21,99 +21,35 @@ from routing.inputs import Accepted, DialFailed, Dialled, FrameReceived, Input, 
 from routing.limits import Nanos
 from routing.messages import FrameKind, NodeAddress, ViaAddress, open_envelope
 from routing.simulation.hearsay import Item, spell
+from routing.simulation.moments import (
+    DOWN,
+    ELSEWHERE,
+    FIRST,
+    REBORN,
+    WHO,
+    Budget,
+    Flight,
+    Line,
+    Moment,
+    Seat,
+    broken,
+    find_end,
+    gone,
+    is_dead,
+    is_of_account,
+    is_under_way,
+    put,
+    shut,
+    spent,
+    unrouted,
+    with_line,
+    with_saying,
+    without_dial,
+)
 from routing.simulation.overview import Due, View, fire_early, view_of
 from routing.state import Connection, Direction, LinkRole, Token
 
-__all__ = [
-    "DOWN",
-    "REBORN",
-    "WHO",
-    "Budget",
-    "Flight",
-    "Line",
-    "Moment",
-    "Pair",
-    "Seat",
-    "Step",
-]
-
-WHO: Final = ("X", "Y")
-ELSEWHERE: Final = 2
-"""Whom a dial is to that is to neither of the two."""
-
-FIRST, DOWN, REBORN = range(3)
-"""What life a core is in."""
-
-T = TypeVar("T")
-
-
-class Budget(NamedTuple):
-    """How many of each may still happen; asks are of X and of Y."""
-
-    losses: int = 0
-    duplicates: int = 0
-    failed_dials: int = 0
-    expiries: int = 0
-    crashes: int = 0
-    breaks: int = 0
-    fills: int = 0
-    asks: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One connection: who holds its ends (dialler, acceptor), and what is on its way to each."""
-
-    ends: tuple[int, int]
-    tokens: tuple[int, int]
-    """0: not open at that end."""
-    keys: tuple[bytes, bytes]
-    towards: tuple[tuple[Item, ...], tuple[Item, ...]]
-    binding: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """One dial without an answer."""
-
-    who: int
-    dial: int
-    whom: int
-    cancelled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A core at the start of a life."""
-
-    config: CoreConfig
-    snapshot: bytes
-    address: str
-    name: bytes
-
-    @property
-    def key(self) -> bytes:
-        """Its public key."""
-        return self.config.signer.key
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One state of everything."""
-
-    digests: tuple[bytes, bytes]
-    lives: tuple[int, int]
-    lines: tuple[Line, ...]
-    dials: tuple[Flight, ...]
-    routed: tuple[tuple[int, bytes], ...]
-    """(to whom, body), sorted: the neighbour passes them on in any order."""
-    left: Budget
-    now: Nanos
-    hurt: bool = False
-    """A crash did more: somebody dialled who was not there, or a request outlived its sender."""
-    said: tuple[str, ...] = ()
-    """What the cores did in the step that led here, for people; no part of the state."""
-
+__all__ = ["Pair", "Step"]
 
 Step: TypeAlias = tuple[str, Callable[[], Moment]]
 """A line about it, and what it leads to."""
@@ -129,6 +65,7 @@ class Pair:
         relay: The key of the neighbour.
         make_core: Another maker of cores: a broken one, to see that it is found.
         fill: What makes a core's routing table full.
+        barred: (who, whom): dials that always fail.
     """
 
     def __init__(
@@ -138,9 +75,11 @@ class Pair:
         relay: bytes,
         make_core: Callable[[CoreConfig], Core] = Core,
         fill: Callable[[Core], None] | None = None,
+        barred: Collection[tuple[int, int]] = (),
     ) -> None:
         self.seats = tuple(seats)
         self.relay = relay
+        self.barred = tuple(barred)
         self.core_steps = 0
         self.begun = Nanos(0)
         self._make_core = make_core
@@ -208,12 +147,12 @@ class Pair:
             core.check()
             known = self._outcomes[key] = self._remember(core), actions
         before, (digest, actions) = self.view(moment, who), known
-        moment = replace(moment, digests=_put(moment.digests, who, digest))
+        moment = replace(moment, digests=put(moment.digests, who, digest))
         for action in actions:
             moment = self._execute(moment, who, action, before)
-        if all(_matters(line) for line in moment.lines):
+        if all(is_of_account(line) for line in moment.lines):
             return moment
-        return replace(moment, lines=tuple(line for line in moment.lines if _matters(line)))
+        return replace(moment, lines=tuple(line for line in moment.lines if is_of_account(line)))
 
     def _remember(self, core: Core) -> bytes:
         digest = core.digest()
@@ -230,7 +169,7 @@ class Pair:
                 whom = self._whose_address(action.endpoint)
                 flight = Flight(who, action.dial, whom)
                 moment = replace(moment, dials=(*moment.dials, flight))
-                return _say(moment, f"{WHO[who]} dials {WHO[whom]}") if whom < 2 else moment
+                return with_saying(moment, f"{WHO[who]} dials {WHO[whom]}") if whom < 2 else moment
             case act.CancelDial():
                 dials = tuple(
                     replace(each, cancelled=True)
@@ -245,11 +184,11 @@ class Pair:
                 if self._is_elsewhere(moment, who, action.token, before):
                     return moment
                 text = f"{WHO[who]} closes {action.code.name} {action.text}".strip()
-                index, side = _find(moment, who, action.token)
-                moment = self._push(_say(moment, text), index, 1 - side, action.code)
-                return _shut(moment, index, side)
+                index, side = find_end(moment, who, action.token)
+                moment = self._push(with_saying(moment, text), index, 1 - side, action.code)
+                return shut(moment, index, side)
             case act.Bind():
-                return _say(moment, f"{WHO[who]} consolidates")
+                return with_saying(moment, f"{WHO[who]} consolidates")
             case _:
                 return moment
 
@@ -270,8 +209,8 @@ class Pair:
     def _send(self, moment: Moment, who: int, action: act.Send, before: View) -> Moment:
         frame = action.kind, action.body
         if not self._is_elsewhere(moment, who, action.token, before):
-            index, side = _find(moment, who, action.token)
-            moment = _say(moment, f"{WHO[who]} sends {spell(frame)}")
+            index, side = find_end(moment, who, action.token)
+            moment = with_saying(moment, f"{WHO[who]} sends {spell(frame)}")
             return self._push(moment, index, 1 - side, frame)
         if action.kind is not FrameKind.ROUTED:
             return moment
@@ -282,7 +221,7 @@ class Pair:
         for whom, seats in enumerate(self.seats):
             # A fresh life has another name: what is for the old one finds nobody.
             if whom != who and destination.name == seats[moment.lives[whom] == REBORN].name:
-                moment = _say(moment, f"{WHO[who]} sends {spell(frame)}")
+                moment = with_saying(moment, f"{WHO[who]} sends {spell(frame)}")
                 routed = tuple(sorted((*moment.routed, (whom, action.body))))
                 return replace(moment, routed=routed)
         return moment
@@ -291,8 +230,8 @@ class Pair:
         line = moment.lines[index]
         if not line.tokens[side] and None not in line.towards[side]:
             return moment  # That end is closed or gone: nothing is heard there.
-        towards = _put(line.towards, side, (*line.towards[side], item))
-        return _with_line(moment, index, replace(line, towards=towards))
+        towards = put(line.towards, side, (*line.towards[side], item))
+        return with_line(moment, index, replace(line, towards=towards))
 
     # -- what may happen next
 
@@ -306,7 +245,7 @@ class Pair:
                     yield label, partial(self._arrive, moment, index, side)
         for dial in moment.dials:
             label = f"{WHO[dial.who]}'s dial"
-            answers = dial.whom < 2 and moment.lives[dial.whom] != DOWN
+            answers = self._answers(moment, dial)
             if answers:
                 yield f"{label} connects", partial(self._connect, moment, dial)
             if dial.cancelled:
@@ -314,13 +253,19 @@ class Pair:
                 yield f"{label} is cancelled", partial(self._fail, moment, dial, reason)
             elif not answers:
                 reason = DialFailure.TIMED_OUT
-                hurt = replace(moment, hurt=True) if dial.whom < 2 else moment
+                down = dial.whom < 2 and moment.lives[dial.whom] == DOWN
+                hurt = replace(moment, hurt=True) if down else moment
                 yield f"{label} finds nobody", partial(self._fail, hurt, dial, reason)
         for number, routed in enumerate(moment.routed):
             if number and moment.routed[number - 1] == routed:
                 continue
             label = f"{WHO[routed[0]]} hears {spell((FrameKind.ROUTED, routed[1]))}"
-            yield label, partial(self._pass_on, _unrouted(moment, number), routed)
+            yield label, partial(self._pass_on, unrouted(moment, number), routed)
+
+    def _answers(self, moment: Moment, dial: Flight) -> bool:
+        """Tell whether there is anybody to be reached by a dial."""
+        there = dial.whom < 2 and moment.lives[dial.whom] != DOWN
+        return there and (dial.who, dial.whom) not in self.barred
 
     def idle_steps(self, moment: Moment) -> Iterator[Step]:
         """Yield what happens sooner or later, and for which time may pass."""
@@ -330,7 +275,7 @@ class Pair:
         for index, line in enumerate(moment.lines):
             for side in (0, 1):
                 who, token = line.ends[side], line.tokens[side]
-                if not token or line.towards[side] or not _is_dead(line, 1 - side):
+                if not token or line.towards[side] or not is_dead(line, 1 - side):
                     continue
                 if self.view(moment, who).links[token].role is LinkRole.CONSOLIDATED:
                     label = f"{WHO[who]} notices the silence of {WHO[line.ends[1 - side]]}"
@@ -342,31 +287,31 @@ class Pair:
         if left.losses or left.duplicates:
             yield from self._routed_faults(moment)
         if left.failed_dials:
-            less = _spent(moment, failed_dials=left.failed_dials - 1)
+            less = spent(moment, failed_dials=left.failed_dials - 1)
             for dial in moment.dials:
-                if not dial.cancelled and dial.whom < 2 and moment.lives[dial.whom] != DOWN:
+                if not dial.cancelled and self._answers(moment, dial):
                     label = f"{WHO[dial.who]}'s dial fails"
                     yield label, partial(self._fail, less, dial, DialFailure.TIMED_OUT)
         for who in (0, 1):
             if moment.lives[who] == DOWN:
                 continue
             if left.expiries:
-                less = _spent(moment, expiries=left.expiries - 1)
+                less = spent(moment, expiries=left.expiries - 1)
                 for due in self.view(moment, who).due:
                     label = f"{WHO[who]}'s deadline of {due.what} fires early"
                     yield label, partial(self._hurry, less, who, due)
             if left.crashes and moment.lives[who] == FIRST:
-                less = _spent(moment, crashes=left.crashes - 1)
+                less = spent(moment, crashes=left.crashes - 1)
                 yield f"{WHO[who]} crashes", partial(self._crash, less, who)
             if left.fills and self._fill is not None:
-                less = _spent(moment, fills=left.fills - 1)
+                less = spent(moment, fills=left.fills - 1)
                 label = f"{WHO[who]}'s table becomes full"
                 yield label, partial(self.urge, less, who, "fill", self._fill)
         if left.breaks:
-            less = _spent(moment, breaks=left.breaks - 1)
+            less = spent(moment, breaks=left.breaks - 1)
             for index, line in enumerate(moment.lines):
                 if any(line.tokens):
-                    yield "a connection breaks", partial(_broken, less, index)
+                    yield "a connection breaks", partial(broken, less, index)
 
     def asks(self, moment: Moment) -> Iterator[Step]:
         """Yield who may ask for the other of his own accord."""
@@ -376,8 +321,8 @@ class Pair:
             peer, view = self.seat(moment, 1 - who), self.view(moment, who)
             if peer.name in view.names or peer.name in view.attempted:
                 continue
-            asks = _put(moment.left.asks, who, moment.left.asks[who] - 1)
-            less = _spent(moment, asks=asks)
+            asks = put(moment.left.asks, who, moment.left.asks[who] - 1)
+            less = spent(moment, asks=asks)
             yield f"{WHO[who]} asks for {WHO[1 - who]}", partial(self.ask, less, who, peer.name)
 
     def later(self, moment: Moment) -> Step | None:
@@ -408,10 +353,10 @@ class Pair:
                 continue
             what = spell((FrameKind.ROUTED, routed[1]))
             if left.losses:
-                less = _spent(moment, losses=left.losses - 1)
-                yield f"{what} is lost", partial(_unrouted, less, number)
+                less = spent(moment, losses=left.losses - 1)
+                yield f"{what} is lost", partial(unrouted, less, number)
             if left.duplicates:
-                less = _spent(moment, duplicates=left.duplicates - 1)
+                less = spent(moment, duplicates=left.duplicates - 1)
                 label = f"{WHO[routed[0]]} hears {what}, and will once more"
                 yield label, partial(self._pass_on, less, routed)
 
@@ -429,8 +374,8 @@ class Pair:
         line = moment.lines[index]
         item, *rest = line.towards[side]
         who, token = line.ends[side], line.tokens[side]
-        line = replace(line, towards=_put(line.towards, side, tuple(rest)))
-        moment = _with_line(moment, index, line)
+        line = replace(line, towards=put(line.towards, side, tuple(rest)))
+        moment = with_line(moment, index, line)
         if item is None:
             return self._accept(moment, index)
         if not token:
@@ -442,14 +387,14 @@ class Pair:
     def _lose(self, moment: Moment, index: int, side: int, code: CloseCode) -> Moment:
         line = moment.lines[index]
         token = Token(line.tokens[side])
-        moment = _shut(moment, index, side)
+        moment = shut(moment, index, side)
         return self.hear(moment, line.ends[side], ("lost", token, code), Lost(token, code, ""))
 
     def _accept(self, moment: Moment, index: int) -> Moment:
         line = moment.lines[index]
         dialler, who = line.ends
         token = Token((8 << 32) | int.from_bytes(line.binding[:4], "big"))
-        moment = _with_line(moment, index, replace(line, tokens=(line.tokens[0], token)))
+        moment = with_line(moment, index, replace(line, tokens=(line.tokens[0], token)))
         addresses = [seats[0].address for seats in self.seats]
         connection = Connection(token, "tcp", addresses[dialler], addresses[who], Direction.INBOUND)
         fact = Accepted(connection, line.keys[0], line.binding, moment.now)
@@ -464,14 +409,14 @@ class Pair:
         keys = self.seat(moment, who).key, self.seat(moment, whom).key
         line = Line((who, whom), (token, 0), keys, ((), (None,)), binding)
         lines = tuple(sorted((*moment.lines, line), key=lambda each: (each.ends, each.binding)))
-        moment = replace(moment, lines=lines, dials=_without(moment.dials, dial))
+        moment = replace(moment, lines=lines, dials=without_dial(moment.dials, dial))
         addresses = [seats[0].address for seats in self.seats]
         connection = Connection(token, "tcp", addresses[whom], addresses[who], Direction.OUTBOUND)
         fact = Dialled(dial.dial, connection, keys[1], binding)
         return self.hear(moment, who, ("dialled", dial.dial, keys[1]), fact)
 
     def _fail(self, moment: Moment, dial: Flight, reason: DialFailure) -> Moment:
-        moment = replace(moment, dials=_without(moment.dials, dial))
+        moment = replace(moment, dials=without_dial(moment.dials, dial))
         fact = DialFailed(dial.dial, reason)
         return self.hear(moment, dial.who, ("failed", dial.dial, reason), fact)
 
@@ -494,17 +439,17 @@ class Pair:
     def _crash(self, moment: Moment, who: int) -> Moment:
         """The process is gone without a word; what it had sent may still arrive."""
         lines = tuple(
-            _gone(line, side) if line.ends[side] == who else line
+            gone(line, side) if line.ends[side] == who else line
             for line in moment.lines
             for side in (line.ends.index(who),)
         )
         return replace(
             moment,
-            lives=_put(moment.lives, who, DOWN),
-            digests=_put(moment.digests, who, b""),
-            lines=tuple(line for line in lines if _matters(line)),
+            lives=put(moment.lives, who, DOWN),
+            digests=put(moment.digests, who, b""),
+            lines=tuple(line for line in lines if is_of_account(line)),
             dials=tuple(each for each in moment.dials if each.who != who),
-            hurt=moment.hurt or any(whom != who for whom, _ in moment.routed),
+            hurt=moment.hurt or is_under_way(moment, who),
         )
 
     def _restart(self, moment: Moment, who: int) -> Moment:
@@ -512,70 +457,9 @@ class Pair:
         digest = self._seated(self.seats[who][1])
         moment = replace(
             moment,
-            lives=_put(moment.lives, who, REBORN),
-            digests=_put(moment.digests, who, digest),
+            lives=put(moment.lives, who, REBORN),
+            digests=put(moment.digests, who, digest),
         )
         if moment.lives[1 - who] == DOWN:
             return moment
         return self.ask(moment, who, self.seat(moment, 1 - who).name)
-
-
-# -- parts of a moment
-
-
-def _broken(moment: Moment, index: int) -> Moment:
-    """Both ends will be told; what was on its way is lost, unless nobody has accepted it yet."""
-    line = moment.lines[index]
-    told = [(CloseCode.IO_ERROR,) if token else () for token in line.tokens]
-    return _with_line(moment, index, replace(line, towards=(told[0], told[1])))
-
-
-def _gone(line: Line, side: int) -> Line:
-    tokens, towards = _put(line.tokens, side, 0), _put(line.towards, side, ())
-    return replace(line, tokens=tokens, towards=towards)
-
-
-def _shut(moment: Moment, index: int, side: int) -> Moment:
-    return _with_line(moment, index, _gone(moment.lines[index], side))
-
-
-def _spent(moment: Moment, **left: object) -> Moment:
-    return replace(moment, left=moment.left._replace(**left))  # type: ignore[arg-type]
-
-
-def _unrouted(moment: Moment, number: int) -> Moment:
-    return replace(moment, routed=(*moment.routed[:number], *moment.routed[number + 1 :]))
-
-
-def _put(items: tuple[T, ...], index: int, item: T) -> Any:
-    """Return the tuple with one item changed; `Any`, since a pair stays a pair."""
-    return (*items[:index], item, *items[index + 1 :])
-
-
-def _without(dials: tuple[Flight, ...], dial: Flight) -> tuple[Flight, ...]:
-    return tuple(each for each in dials if each != dial)
-
-
-def _with_line(moment: Moment, index: int, line: Line) -> Moment:
-    return replace(moment, lines=_put(moment.lines, index, line))
-
-
-def _find(moment: Moment, who: int, token: int) -> tuple[int, int]:
-    for index, line in enumerate(moment.lines):
-        for side in (0, 1):
-            if line.ends[side] == who and line.tokens[side] == token and token:
-                return index, side
-    raise AssertionError(f"{WHO[who]} names token {token:#x}, which is dead or never was")
-
-
-def _is_dead(line: Line, side: int) -> bool:
-    """Tell whether this end is gone for good, and the other has not been told."""
-    return not line.tokens[side] and None not in line.towards[side]
-
-
-def _matters(line: Line) -> bool:
-    return any(line.tokens) or any(line.towards)
-
-
-def _say(moment: Moment, text: str) -> Moment:
-    return replace(moment, said=(*moment.said, text))
