@@ -85,14 +85,16 @@ SIMULATE  := $(PY) -m routing simulate sweep $(SCENARIOS) --probes --again 0.02
 simulate: build
 	$(SIMULATE) --seeds 0:204 --node-hours 300 $(SIMULATE_ARGS)
 
-# Two cores with one fault of each kind, every order; 20,000 node-hours of scenarios; delivery in
-# 10,000 simulated nodes, then under churn of 1,000 for
-# long, a JSON object each.
+# More than 400,000 states of two cores that connect; 20,000 node-hours of scenarios; delivery in
+# 10,000 simulated nodes, then under churn of 1,000 for long, a JSON object each.
 FIGURES := $(PY) -m routing.simulation.figures
 EXPLORE := $(PY) -m routing simulate explore
 soak: build
 	$(EXPLORE) --jobs 2
-	$(EXPLORE) --scenario crossing --losses 1 --duplicates 1 --expiries 1 --states-max 5000000
+	$(EXPLORE) --scenario crossing --duplicates 1 --expiries 1 --losses 0 --failed-dials 0
+	$(EXPLORE) --scenario crossing --losses 1 --expiries 1 --duplicates 0 --failed-dials 0
+	$(EXPLORE) --scenario kept --scenario fresh --losses 1 --jobs 2
+	$(EXPLORE) --scenario breaks --losses 1 --duplicates 1
 	$(SIMULATE) --seeds 0:1800 --quiet-s 3600 --node-hours 20000
 	$(FIGURES) static --nodes 12 40 100 1000 10000 --per-bucket 8 $(SOAK_ARGS)
 	$(FIGURES) restart --nodes 12 40 100 --times 1000 $(SOAK_ARGS)

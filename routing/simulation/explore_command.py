@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TextIO
+from typing import Final, TextIO
 
 from routing.errors import UsageError
 from routing.simulation.broken_pairs import BROKEN
@@ -22,6 +22,17 @@ from routing.simulation.moments import Budget
 __all__ = ["Timed", "as_json", "as_text", "explore_command", "explored", "spell_budget"]
 
 EXIT_OK, EXIT_FOUND, EXIT_USAGE, EXIT_STOPPED = 0, 1, 2, 130
+
+
+SINGULAR: Final = {
+    "losses": "loss",
+    "duplicates": "duplicate",
+    "failed_dials": "failed dial",
+    "expiries": "expiry",
+    "crashes": "crash",
+    "breaks": "break",
+    "fills": "full table",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +148,11 @@ def as_text(each: Timed) -> str:
 
 def spell_budget(left: Budget) -> str:
     """Return what may happen, for people."""
-    words = [
-        f"{count} {name.replace('_', ' ')}"
-        for name, count in left._asdict().items()
-        if name != "asks" and count
-    ]
+    words = []
+    for name, one in SINGULAR.items():
+        count = getattr(left, name)
+        if count:
+            words.append(f"{count} {one if count == 1 else name.replace('_', ' ')}")
     return ", ".join(words) or "no faults"
 
 
