@@ -275,6 +275,8 @@ def _filler(relay: Host) -> Callable[[Core], None]:
         assert core.name is not None
         for number in range(1, FILLERS + 1):
             name = core.name[:-1] + bytes((core.name[-1] ^ number,))
+            if name in core.table:
+                continue
             token = Token((9 << 32) | number)
             connection = Connection(token, "tcp", "127.9.0.1:4000", "", Direction.INBOUND)
             key = bytes((number,)) * 32
@@ -440,9 +442,11 @@ def explore(
             done.steps += 1
             try:
                 after = step()
-            except AssertionError as error:
+            except Exception as error:  # noqa: BLE001 - a core raises nothing, whatever it hears
                 told = (*_dialogue(parents, identity), label)
-                done.finding = Finding(Breach.LOCAL, str(error), told)
+                broken = isinstance(error, AssertionError)
+                text = str(error) if broken else f"{type(error).__name__}: {error}"
+                done.finding = Finding(Breach.LOCAL, text, told)
                 break
             number = pair.identity(after)
             if number not in parents:

@@ -15,6 +15,8 @@ import pytest
 from routing.cli import main
 from routing.core import Core
 from routing.errors import UsageError
+from routing.inputs import Accepted, Input
+from routing.limits import Nanos
 from routing.simulation import explore_command
 from routing.simulation.broken_pairs import BROKEN
 from routing.simulation.explore import (
@@ -123,6 +125,24 @@ def test_shortest_way_is_told_as_a_dialogue() -> None:
     assert finding.dialogue[0].startswith("Y hears ConnectRequest of ")
     assert any("Y closes SECONDARY_DONE" in line for line in finding.dialogue)
     assert finding.text == "nothing was made to fail, and the two are not connected"
+
+
+def test_core_that_raises_is_found_with_the_way_to_it() -> None:
+    class Raises(Core):
+        def handle(self, fact: Input, now: Nanos) -> None:
+            if isinstance(fact, Accepted):
+                raise KeyError("a connection")
+            super().handle(fact, now)
+
+    finding = explore(Setting(budget=Budget(), make_core=Raises)).finding
+    assert finding is not None and finding.breach is Breach.LOCAL
+    assert finding.text == "KeyError: 'a connection'"
+    assert finding.dialogue[-1].endswith("hears a connection from Y")
+
+
+def test_table_of_each_may_become_full() -> None:
+    done = explore(Setting(scene="full", budget=Budget(fills=2)))
+    assert done.complete and done.finding is None, told(done)
 
 
 # -- what the judges see
