@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import IO, Any
 
@@ -56,8 +57,11 @@ def core_of(node: Node) -> Core:
 # -- B
 
 
-async def relay(record: str | None = None) -> None:
-    """Be B: print the endpoint, then answer each line with the CPU seconds spent and counters."""
+async def relay(record: str | None = None, hear: Callable[[Node, str], None] | None = None) -> None:
+    """Be B: print the endpoint, then answer each line with the CPU seconds spent and counters.
+
+    With `record` B is recorded; `hear` is called with each line.
+    """
     pin(1)
     taken = 0
 
@@ -72,7 +76,9 @@ async def relay(record: str | None = None) -> None:
     async with Node(config) as node:
         node.on_messages(count)
         print(node.endpoints[0], flush=True)
-        while await reader.readline():
+        while line := await reader.readline():
+            if hear is not None:
+                hear(node, line.decode().strip())
             stats = node.stats()
             told = {
                 "cpu": time.process_time(),
@@ -88,8 +94,8 @@ async def relay(record: str | None = None) -> None:
 class Relay:
     """The process of B, or of a PULL socket."""
 
-    def __init__(self, role: str, *more: str) -> None:
-        command = [sys.executable, "-m", "bench.forward", "--role", role, *more]
+    def __init__(self, role: str, module: str = "bench.forward") -> None:
+        command = [sys.executable, "-m", module, "--role", role]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -98,9 +104,9 @@ class Relay:
         self._from: IO[str] = self._process.stdout
         self.hello = self._from.readline().strip()
 
-    def ask(self) -> dict[str, float]:
-        """Return what it has counted."""
-        self._to.write("\n")
+    def ask(self, wish: str = "") -> dict[str, float]:
+        """Return what it has counted, after it has heard a wish."""
+        self._to.write(f"{wish}\n")
         self._to.flush()
         told: dict[str, float] = json.loads(self._from.readline())
         return told
@@ -300,10 +306,9 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=40_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--role", choices=["all", "relay", "pull"], default="all")
-    parser.add_argument("--record", help="a recording of the relay")
     arguments = parser.parse_args()
     if arguments.role == "relay":
-        uvloop.run(relay(arguments.record))
+        uvloop.run(relay())
     elif arguments.role == "pull":
         pull()
     else:

@@ -73,7 +73,7 @@ class Config:
     record: str | os.PathLike[str] | None = None
     """The file of the flight recorder: all that the node hears, for a replay; None for none.
     See docs/recorder.md for what is in it."""
-    record_bytes: int = 64 << 20
+    record_bytes: int = 256 << 20
     """Of records in that file and the older one beside it (`.1`); each begins with a state."""
 
     def __post_init__(self) -> None:
