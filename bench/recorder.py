@@ -1,8 +1,8 @@
 """What the flight recorder costs: the same work with and without it, in turns, in CPU time.
 
-A relay runs in a process of its own and a sender here, both with a recorder that is put in and taken
-out again between the rounds: two processes with the same work differ by more than it costs. What is
-stated is the ratio of the least costs of all rounds: what else runs on the machine only ever adds.
+A relay runs in a process of its own and a sender here, both with a recorder that is put in and
+taken out again between the rounds: two processes with the same work differ by more than it costs.
+Stated is the ratio of the least costs of all rounds: what else runs on the machine only ever adds.
 
     python -m bench.recorder [--messages 100000] [--rounds 25]
 """
@@ -49,7 +49,7 @@ ROUTED_SHARE = 100
 
 
 class Switch:
-    """Takes the recorder of a running node out, and puts it in again. Its file is of no use then."""
+    """Takes the recorder of a running node out, and puts it in again. Its file is useless."""
 
     def __init__(self, node: Node) -> None:
         recording, self._core, self._host = node._recording, core_of(node), node._serving()

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "Writer"]
 
-BLOCK_BYTES: Final = 48 << 10
+BLOCK_BYTES: Final = 96 << 10
 """Gathered before it is handed to the writer; larger ones cost more, in fresh pages."""
 
 FLUSHED_NS: Final = SECOND
@@ -100,6 +100,7 @@ class Recorder:
         self._id = os.urandom(16)
         self._serial = 0
         self._block = BlockBuilder()
+        self._buffer = self._block.buffer
         self._in_segment = 0
         """Bytes of records handed to the writer, of this segment."""
         self._steps = 0
@@ -128,7 +129,13 @@ class Recorder:
             # The fact that it cannot bear is what a recording is for.
             self._flush()
             raise
-        self._after()
+        self._steps += 1
+        if (
+            self._lost
+            or len(self._buffer) >= BLOCK_BYTES
+            or self.core.now - self._flushed >= FLUSHED_NS
+        ):
+            self._after()
 
     def on_deadline(self, now: Nanos) -> None:
         """See `Core.on_deadline`."""
@@ -139,6 +146,7 @@ class Recorder:
         except BaseException:
             self._flush()
             raise
+        self._steps += 1
         self._after()
 
     # -- what happens beside the core (see `Tap`)
@@ -147,6 +155,7 @@ class Recorder:
         """The host took in that something came."""
         if not self._lost:
             self._block.add(Heard(token, now))
+        self._steps += 1
         self._after()
 
     def passed(self, token: int, now: int) -> None:
@@ -189,8 +198,9 @@ class Recorder:
                     return
         elif isinstance(fact, SubmittedMany) and isinstance(fact.destination, NodeAddress):
             # Only what is sure to leave in batches: of other messages the content matters. What is
-            # due before the fact could end the connection that they leave by.
-            due = core.next_deadline()
+            # due before the fact could end the connection that they leave by; what expires could
+            # not, that are attempts.
+            due = core.alarms.first
             if core.batching.way(fact.destination) is not None and (due is None or due > now):
                 runs = lengths(fact.payloads)
                 self._block.add(
@@ -214,15 +224,14 @@ class Recorder:
         return digest
 
     def _after(self) -> None:
-        """A step has been done."""
-        self._steps += 1
+        """A step has been done and counted."""
         if self._lost:
             self._lost += 1
             if self._segments.has_room and not self._over:
                 self._resume()
             return
         now = self.core.now
-        if len(self._block.buffer) < BLOCK_BYTES and now - self._flushed < FLUSHED_NS:
+        if len(self._buffer) < BLOCK_BYTES and now - self._flushed < FLUSHED_NS:
             return
         small = len(self.core.relay.seen) <= DIGEST_HASHES_MAX
         if small and now - self._digested >= DIGEST_NS:
@@ -238,7 +247,7 @@ class Recorder:
     def _flush(self) -> None:
         """Hand the block to the writer; a gap begins if that is too far behind."""
         self._flushed = self.core.now
-        size = len(self._block.buffer)
+        size = len(self._buffer)
         if self._over or not size:
             return
         content = self._block.take()
