@@ -16,7 +16,7 @@ from routing.messages import FrameKind, Neighbours, Refuse, decode
 from routing.names import short
 from routing.playback import Playback
 from routing.replaying import Replay, Step
-from routing.retelling import verdict
+from routing.retelling import reason_of, verdict
 from routing.state import Direction
 
 __all__ = ["Story", "explain_command"]
@@ -98,7 +98,7 @@ class Story:
             case told.FrameReceived(token=token, kind=FrameKind.REFUSE, body=body):
                 refuse = decode(Refuse, body)
                 if refuse is not None and token in self._tokens:
-                    self._say(now, (self._tokens[token],), f"it refused us: {_reason(refuse)}")
+                    self._say(now, (self._tokens[token],), f"it refused us: {reason_of(refuse)}")
             case told.StopRequested():
                 self.stopped_at = now
 
@@ -119,7 +119,7 @@ class Story:
             case do.Send(token=token, kind=FrameKind.REFUSE, body=body):
                 refuse = decode(Refuse, body)
                 if refuse is not None and token in self._tokens:
-                    self._say(now, (self._tokens[token],), f"we refused it: {_reason(refuse)}")
+                    self._say(now, (self._tokens[token],), f"we refused it: {reason_of(refuse)}")
             case do.Tell(event=events.PeerUp(name=name, key=key, direction=direction)):
                 self.keys[name] = key
                 self.up[name] = now
@@ -270,8 +270,3 @@ def _is_reason(text: str) -> bool:
 
 def _code(code: CloseCode, text: str) -> str:
     return code.name + (f" ({text})" if text else "")
-
-
-def _reason(refuse: Refuse) -> str:
-    reason = refuse.reason
-    return getattr(reason, "name", str(reason))

@@ -10,6 +10,7 @@ from typing import Final
 
 from routing import actions as do
 from routing import inputs as told
+from routing.errors import Refusal
 from routing.limits import SECOND
 from routing.messages import FrameKind, Refuse, decode
 from routing.names import short
@@ -17,7 +18,7 @@ from routing.playback import Playback
 from routing.recordings import Beginning, Deadline, Heard, Passed
 from routing.replaying import Replay, Step
 
-__all__ = ["describe", "replay_command", "tell_step", "verdict"]
+__all__ = ["describe", "reason_of", "replay_command", "tell_step", "verdict"]
 
 ROUTINE: Final = (
     Deadline,
@@ -111,10 +112,18 @@ def tell_step(step: Step, *, everything: bool) -> Iterator[str]:
             yield f"{at}  event   {describe(action.event)}"
         elif isinstance(action, do.Send) and action.kind is FrameKind.REFUSE:
             refuse = decode(Refuse, action.body)
-            reason = "" if refuse is None else f": {refuse.reason}"
+            reason = "" if refuse is None else f": {reason_of(refuse)}"
             yield f"{at}  refused connection {action.token}{reason}"
         elif everything or isinstance(action, DECISIONS):
             yield f"{at}  decided {describe(action)}"
+
+
+def reason_of(refuse: Refuse) -> str:
+    """Return the name of its reason, or the number if there is no such reason."""
+    try:
+        return Refusal(refuse.reason).name
+    except ValueError:
+        return str(refuse.reason)
 
 
 def _is_refusal(counter: str) -> bool:
