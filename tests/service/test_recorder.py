@@ -194,6 +194,41 @@ async def pass_through(source: Node, target: Node) -> None:
 # -- files
 
 
+def test_full_file_takes_the_place_of_the_older_one_and_both_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "flight"
+
+    async def life() -> str:
+        async with network(2) as (other, _):
+            other.on_messages(lambda messages: None)
+            config = local(
+                listen=LOOPBACK,
+                contacts=[other.endpoints[0]],
+                record=path,
+                record_bytes=1 << 20,
+            )
+            async with Node(config) as node:
+                await eventually(lambda: len(node.peers()) == 2)
+                for _ in range(8):
+                    await node.send(address(other), bytes(300_000))
+                assert node.stats()["recorder.rotated"] >= 3
+            return digest_at_the_end(node)
+
+    digest = asyncio.run(life())
+    read = Playback(path)
+    assert read.paths == [older(path), path]
+    assert read.beginning.serial >= 2
+    for file in read.paths:
+        # Half of the bytes configured, one block more, and a state with payloads under way.
+        assert file.stat().st_size < 4 << 20
+        assert file.stat().st_mode & 0o777 == 0o600
+    replay = Replay()
+    for _ in replay.steps(read.records()):
+        pass
+    assert (replay.fault, read.trouble) == ("", "")
+    assert len(replay.beginnings) == 2
+    assert replay.digest.hex() == digest
+
+
 def a_file(path: Path) -> None:
     async def life() -> None:
         async with Node(local(listen=LOOPBACK, first=True, record=path)) as node:
