@@ -99,14 +99,21 @@ class Ours(Contestant):
         config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
         async with routing.Node(config) as node:
             count = Count()
-            node.on_messages(lambda messages: count.add(len(messages)))
+            reading = self._take(node, count)
             node.on_request(lambda request: request.payload)
             events = node.events()
             say_port(int(node.endpoints[0].rpartition(":")[2]))
             async for event in events:
                 if isinstance(event, routing.PeerDown):
                     break
-            count.say()
+        if reading is not None:
+            await reading
+        count.say()
+
+    def _take(self, node: routing.Node, count: Count) -> asyncio.Task[None] | None:
+        """Have messages counted; return the task that does, if there is one."""
+        node.on_messages(lambda messages: count.add(len(messages)))
+        return None
 
     def stream(self, port: int, size: int, seconds: float) -> None:
         """See `Contestant`."""
@@ -148,9 +155,16 @@ class Ours(Contestant):
 
 
 class OursOneByOne(Ours):
-    """The same with `send` for each message."""
+    """The same with `send` for each message, and each read by itself."""
 
     together = False
+
+    def _take(self, node: routing.Node, count: Count) -> asyncio.Task[None] | None:
+        async def read(messages: routing.Messages) -> None:
+            async for _ in messages:
+                count.add(1)
+
+        return asyncio.create_task(read(node.messages()))
 
 
 # -- uvloop, framing in Python

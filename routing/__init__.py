@@ -64,6 +64,7 @@ from routing.messages import (
 from routing.names import Name
 from routing.node import Client, Node
 from routing.outbox import GroupReply
+from routing.reading import Messages
 from routing.runner import run
 from routing.state import Connection, Detail, Direction, ExpectedConnection, Phase, State
 from routing.version import VERSION
@@ -107,6 +108,7 @@ __all__ = [
     "ListenerFailed",
     "Message",
     "MessageFilter",
+    "Messages",
     "Name",
     "NameBound",
     "NoQuorum",

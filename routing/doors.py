@@ -37,6 +37,7 @@ from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
 from routing.reachability import Unreachable
+from routing.reading import Messages
 from routing.recording import Recording
 from routing.sending import LARGE_AT_ONCE, Sending
 from routing.service.host import HostConfig
@@ -329,6 +330,22 @@ class Door(Sending):
         from anybody. One that takes longer than `Limits.handler_ns` is cancelled.
         """
         self._inbox.on_messages(handler)
+
+    def messages(self, *, drop_oldest: int | None = None) -> Messages:
+        """Return what has come, one message at a time: `async for message in node.messages()`.
+
+        It is given everything from now on, in place of a handler, and ends when we have stopped and
+        the last one is read. While it is slow, what else comes waits, and above
+        `Limits.inbox_bytes` nothing more is read from anybody.
+
+        Args:
+            drop_oldest: Nobody waits for the reader: of more messages than this the oldest are
+                dropped and counted in `stats()["inbox.dropped"]`.
+
+        Raises:
+            UsageError: there is a handler or another reader, or the number is out of its bounds.
+        """
+        return self._inbox.read(drop_oldest)
 
     def on_request(self, handler: RequestHandler) -> None:
         """Have `handler` called with each request; what it returns is the reply.

@@ -12,10 +12,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, TypeAlias
+from weakref import ref
 
 from routing.errors import UsageError
 from routing.events import Message
 from routing.names import short
+from routing.reading import Messages
 
 __all__ = ["Inbox", "MessagesHandler", "RequestHandler"]
 
@@ -30,6 +32,9 @@ Answer: TypeAlias = Callable[[Message, bytes, bool], None]
 
 MESSAGE_OVERHEAD: Final = 512
 """Bytes that a queued message costs besides its payload; empty messages are bounded too."""
+
+KEEP_MAX: Final = 1_000_000
+"""Messages that a reader who drops the oldest may keep."""
 
 REQUESTS_AT_ONCE: Final = 64
 """Handlers of requests that run side by side; the others wait in the inbox."""
@@ -64,6 +69,7 @@ class Inbox:
         "_on_messages",
         "_on_request",
         "_reader",
+        "_reading",
         "_requests",
         "_running",
         "_waiting_cost",
@@ -89,6 +95,8 @@ class Inbox:
         self._counters = counters
         self._on_messages: MessagesHandler | None = None
         self._on_request: RequestHandler | None = None
+        # Weak: a reader that walks away without a word holds nobody up from then on.
+        self._reading: ref[Messages] | None = None
         self._messages: list[Message] = []
         self._waiting_cost = 0
         """Of the messages in it, as they were charged."""
@@ -103,7 +111,41 @@ class Inbox:
     def on_messages(self, handler: MessagesHandler) -> None:
         """Set the handler of messages; a second one replaces the first."""
         _check(handler, "on_messages")
+        if self._reader_now() is not None:
+            raise UsageError("on_messages() while messages() is read: close that reader first")
         self._on_messages = handler
+
+    def read(self, keep: int | None) -> Messages:
+        """Return a reader that is given all messages from now on, in place of a handler."""
+        if keep is not None and (type(keep) is not int or not 1 <= keep <= KEEP_MAX):
+            raise UsageError(f"messages(drop_oldest={keep!r}) must be 1 to {KEEP_MAX}, or None")
+        if self._reader_now() is not None:
+            raise UsageError("messages() is read already: close that reader, or share it")
+        if self._on_messages not in (None, self._give):
+            raise UsageError("messages() beside on_messages(): use one of them")
+        reading = Messages(keep, on_left=self._count_left, on_dropped=self._count_dropped)
+        self._reading, self._on_messages = ref(reading), self._give
+        if self._closed:
+            reading.close()
+        return reading
+
+    def _reader_now(self) -> Messages | None:
+        reading = None if self._reading is None else self._reading()
+        return None if reading is None or reading.closed else reading
+
+    def _give(self, batch: list[Message]) -> Awaitable[None] | None:
+        reading = self._reader_now()
+        if reading is None:
+            self._on_messages = None
+            self._counters["inbox.no_handler"] += len(batch)
+            return None
+        return reading.give(batch)
+
+    def _count_left(self, count: int) -> None:
+        self._counters["inbox.left"] += count
+
+    def _count_dropped(self, count: int) -> None:
+        self._counters["inbox.dropped"] += count
 
     def on_request(self, handler: RequestHandler) -> None:
         """Set the handler of requests; a second one replaces the first."""
@@ -148,8 +190,15 @@ class Inbox:
             spare: Tasks that wait for this very end: a handler may close its own node.
         """
         self._closed = True
+        reading = self._reader_now()
+        if reading is not None:
+            # What has come is still read, and then the end.
+            reading.give(self._messages)
+            self._messages = []
+            reading.close()
         tasks = [*self._running, *([self._reader] if self._reader is not None else [])]
-        self._counters["inbox.left"] += len(self._messages) + len(self._requests) + len(tasks)
+        left = len(self._messages) + len(self._requests) + len(tasks)
+        self._counters["inbox.left"] += left - (reading is not None and self._reader is not None)
         self._messages.clear()
         self._requests.clear()
         others = [task for task in tasks if task not in spare]
@@ -173,10 +222,14 @@ class Inbox:
             self._reader = None
 
     async def _hand_over(self, batch: list[Message]) -> None:
-        assert self._on_messages is not None, "messages are queued for a handler only"
-        limit = asyncio.timeout(self._handler_s)
+        handler = self._on_messages
+        if handler is None:
+            self._counters["inbox.no_handler"] += len(batch)
+            return
+        # A reader may take its time over each message; its peers wait for it, or it drops.
+        limit = asyncio.timeout(None if handler == self._give else self._handler_s)
         try:
-            result = self._on_messages(batch)
+            result = handler(batch)
             if inspect.isawaitable(result):
                 async with limit:
                     await result

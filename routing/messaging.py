@@ -84,6 +84,8 @@ class Messaging:
             core.delivery.refuses(len(fact.payload)) or core.receipts.refuses(len(fact.payload))
         ):
             core.count("message.busy")
+            # Who sends to a neighbour may wait: what has been taken there is soon known.
+            core.batching.pressed |= core.receipts.refuses(len(fact.payload))
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
         if fact.authority is not None and self._vote_or_refuse(fact, fact.authority):

@@ -200,6 +200,7 @@ class Receipts:
             if entry is not None:
                 self.forget(message_id)
                 self._send_again(message_id, entry, line)
+        self.core.batching.relieve()
 
     def _send_again(self, message_id: bytes, entry: Handed, line: Line) -> None:
         core = self.core

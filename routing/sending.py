@@ -101,7 +101,8 @@ class Sending(ABC):
         """Send a message and return its number when it is on its way: it may still be lost.
 
         The event `Undelivered` bears the number of one that nobody has acknowledged. This waits
-        while the connection it takes has too much queued, or our proxy allows no more. One above
+        while the connection it takes has too much queued, our proxy allows no more, or a neighbour
+        has yet to take too many that we sent it. One above
         `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
         and this returns when all of it has arrived; cancelled, it sends no further part.
 
@@ -122,7 +123,7 @@ class Sending(ABC):
 
         Raises:
             NotConnected: we are not connected and `wait` is False, or we have stopped.
-            TooBusy: too many messages wait to be acknowledged.
+            TooBusy: too many messages to other than neighbours wait to be acknowledged.
             RoutingError: a large payload did not arrive: RequestTimedOut, Unroutable, or no room.
             UsageError: a wrong argument, or an authority that is not ours.
         """
@@ -139,10 +140,22 @@ class Sending(ABC):
         await self._ready(destination, wait, len(body))
         if plain and self._gathers(destination, body, delivery):
             return self._outbox.latest
-        with self._outbox.sending() as reference:
-            kind = MessageKind.MESSAGE
-            self._submit(reference, kind, destination, body, signed, once, 0, claim, chosen)
-        return reference
+        while True:
+            try:
+                with self._outbox.sending() as reference:
+                    kind = MessageKind.MESSAGE
+                    self._submit(reference, kind, destination, body, signed, once, 0, claim, chosen)
+                return reference
+            except TooBusy:
+                if not plain or not self._is_relieved_soon(destination, len(body)):
+                    raise
+            await self._outbox.relief()
+            await self._ready(destination, wait, len(body))
+
+    def _is_relieved_soon(self, destination: Address, size: int) -> bool:
+        """Tell whether a neighbour has yet to take what we sent it, and that is why it is full."""
+        core = self._running()
+        return core.batching.way(destination) is not None and core.receipts.refuses(size)
 
     def _follows(self, dst: Address, payload: bytes, delivery: str) -> bool:
         """Put a message into the batch that is open, under a new reference; tell whether it is."""

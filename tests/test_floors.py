@@ -132,6 +132,7 @@ FLOORS: dict[str, int] = {
     "doors": 5,
     "experiment": 5,
     "inbox": 5,
+    "reading": 5,
     "keeping": 5,
     "mail": 5,
     "node": 5,

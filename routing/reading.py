@@ -1,0 +1,113 @@
+"""Messages one at a time: `async for message in node.messages()`.
+
+A reader holds one batch, which its owner goes on paying for until the last of it has been asked
+past; so a slow reader slows its peers down, unless it has chosen to lose the oldest. It knows no
+handler, no bytes and no connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from routing.errors import UsageError
+from routing.events import Message
+
+__all__ = ["Messages"]
+
+
+class Messages:
+    """What `messages()` returns; it ends when the node has stopped, or with `aclose`.
+
+    One task reads it at a time. Whoever stops reading closes it, or lets go of it: a reader that
+    is merely left lying holds everybody up.
+
+    Args:
+        keep: Messages that may wait; the oldest beyond that are dropped. None: the peers wait.
+        on_left: Told how many were given up unread.
+        on_dropped: Told how many made room for later ones.
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_drop", "_keep", "_left", "_queue", "_taken", "_waiter")
+
+    def __init__(
+        self,
+        keep: int | None,
+        *,
+        on_left: Callable[[int], None],
+        on_dropped: Callable[[int], None],
+    ) -> None:
+        self._keep = keep
+        self._left = on_left
+        self._drop = on_dropped
+        self._queue: deque[Message] = deque()
+        self._taken: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._queue)
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is taken in."""
+        return self._closed
+
+    def give(self, batch: list[Message]) -> asyncio.Future[None] | None:
+        """Take in messages; what is returned is done once there is room for the next ones."""
+        self._queue.extend(batch)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self._keep is None:
+            self._taken = asyncio.get_running_loop().create_future()
+            return self._taken
+        over = len(self._queue) - self._keep
+        for _ in range(over):
+            self._queue.popleft()
+        if over > 0:
+            self._drop(over)
+        return None
+
+    def close(self) -> None:
+        """Take in nothing more; what has been given is still read, and then the end comes."""
+        self._closed = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def aclose(self) -> None:
+        """Stop reading; what waits is given up and counted."""
+        self.close()
+        self._give_up()
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._queue:
+            self._make_room()
+            if self._closed:
+                raise StopAsyncIteration
+            if self._waiter is not None:
+                raise UsageError("messages() is read by two tasks; have one of them read")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._queue.popleft()
+
+    def __del__(self) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._queue:
+            self._left(len(self._queue))
+            self._queue.clear()
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
+        self._taken = None

@@ -1,0 +1,80 @@
+"""Messages read one at a time on real sockets: all of them, in order, at the reader's pace."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from routing.errors import UsageError
+from routing.limits import Limits
+from tests.service.conftest import Run
+from tests.service.nodes import PATIENCE_S, address, eventually, network
+
+__all__: list[str] = []
+
+
+def test_messages_are_read_in_order_while_the_sender_waits_for_the_reader(run: Run) -> None:
+    async def body() -> None:
+        limits = Limits.local().but(inbox_bytes=65_536)
+        async with network(2, limits=limits) as (one, two):
+            reading, sent = (
+                two.messages(),
+                [number.to_bytes(4, "big") * 64 for number in range(5_000)],
+            )
+            task = asyncio.create_task(one.send_many(address(two), sent))
+            # The reader is slow to begin: then nothing more is read than its inbox may hold.
+            await eventually(lambda: two.stats().get("inbox.held"))
+            assert len(reading) < len(sent)
+            came = []
+            async with asyncio.timeout(PATIENCE_S):
+                async for message in reading:
+                    came.append(message.payload)
+                    if len(came) == len(sent):
+                        break
+            await task
+            assert came == sent
+            await two.stop()
+            assert [message async for message in reading] == []
+
+    run(body())
+
+
+def test_latest_messages_are_kept_for_who_chooses_so(run: Run) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            reading = two.messages(drop_oldest=10)
+            with pytest.raises(UsageError, match="close that reader"):
+                two.on_messages(print)
+            for number in range(100):
+                await one.send(address(two), bytes([number]))
+            await eventually(lambda: two.stats().get("inbox.dropped") == 90)
+            assert [(await anext(reading)).payload for _ in range(10)] == [
+                bytes([number]) for number in range(90, 100)
+            ]
+
+    run(body())
+
+
+def test_send_waits_for_a_neighbour_that_has_yet_to_take_what_was_sent(run: Run) -> None:
+    async def body() -> None:
+        limits = Limits.local().but(inbox_bytes=65_536, unconfirmed_max=256)
+        async with network(2, limits=limits) as (one, two):
+            reading, came = two.messages(), []
+
+            async def send() -> None:
+                for number in range(3_000):
+                    await one.send(address(two), number.to_bytes(4, "big") * 32)
+
+            task = asyncio.create_task(send())
+            await eventually(lambda: one.stats().get("message.busy"))
+            assert not task.done()
+            async with asyncio.timeout(PATIENCE_S):
+                async for message in reading:
+                    came.append(int.from_bytes(message.payload[:4], "big"))
+                    if len(came) == 3_000:
+                        break
+            await task
+            assert came == list(range(3_000))
+
+    run(body())
