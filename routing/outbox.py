@@ -302,12 +302,21 @@ def _plain(dst: object, name: object) -> bytes:
 def checked_payload(payload: object, limits: Limits, dst: object) -> bytes:
     """Return the payload as bytes, without a copy if it is bytes.
 
+    What can be changed afterwards is copied here and now: the message is what it was at this call.
+
     Raises:
-        UsageError: it is not bytes, or larger than `large_bytes_max`; to a group, than
-            `payload_bytes_max`.
+        UsageError: it is not bytes, not one piece of memory, or larger than `large_bytes_max`; to
+            a group, than `payload_bytes_max`.
     """
     if not isinstance(payload, bytes | bytearray | memoryview):
-        raise UsageError(f"payload of type {type(payload).__name__} must be bytes")
+        raise UsageError(
+            f"payload of type {type(payload).__name__} must be bytes, bytearray or memoryview"
+        )
+    if isinstance(payload, memoryview) and not payload.c_contiguous:
+        raise UsageError(
+            f"payload is a memoryview with gaps, strides {payload.strides}; "
+            "it must be one piece of memory: give bytes(view)"
+        )
     size = memoryview(payload).nbytes
     if isinstance(dst, GroupAddress) and size > limits.payload_bytes_max:
         raise UsageError(

@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
-from typing import ClassVar, Final, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from routing._batch import survey
 from routing.config import Config
@@ -35,7 +35,10 @@ from routing.outbox import (
 from routing.pressure import PatientHost, ways_out
 from routing.state import Detail, Phase, State
 
-__all__ = ["LARGE_AT_ONCE", "Delivery", "Sending"]
+__all__ = ["LARGE_AT_ONCE", "Delivery", "Payload", "Sending"]
+
+Payload: TypeAlias = bytes | bytearray | memoryview
+"""Of what can be changed, and of a view, `send` takes a copy when it is called."""
 
 Delivery: TypeAlias = Literal["exactly_once", "at_most_once"]
 """`exactly_once`: sent again by other ways until acknowledged, handed over once."""
@@ -89,7 +92,7 @@ class Sending(ABC):
     async def send(
         self,
         dst: Address,
-        payload: bytes,
+        payload: Payload,
         *,
         signed: bool = False,
         wait: bool = False,
@@ -157,10 +160,10 @@ class Sending(ABC):
         core = self._running()
         return core.batching.way(destination) is not None and core.receipts.refuses(size)
 
-    def _follows(self, dst: Address, payload: bytes, delivery: str) -> bool:
+    def _follows(self, dst: Address, payload: Payload, delivery: str) -> bool:
         """Put a message into the batch that is open, under a new reference; tell whether it is."""
         gathering = self._gathering
-        if not gathering.takes(dst, payload, delivery):
+        if not isinstance(payload, bytes) or not gathering.takes(dst, payload, delivery):
             return False
         return gathering.add(payload, self._outbox.next_reference())
 
@@ -179,7 +182,7 @@ class Sending(ABC):
         self._serving().submit(fact)
 
     async def send_many(
-        self, dst: Address, payloads: Iterable[bytes], *, delivery: Delivery = "exactly_once"
+        self, dst: Address, payloads: Iterable[Payload], *, delivery: Delivery = "exactly_once"
     ) -> None:
         """Send several messages to one destination, in order; as `send` for each, and cheaper.
 
@@ -190,7 +193,7 @@ class Sending(ABC):
             UsageError: a wrong destination, payload or delivery; none was sent.
         """
         destination, once = checked_destination(dst), _is_once(delivery)
-        bodies = payloads if isinstance(payloads, list) else list(payloads)
+        bodies: list[Any] = payloads if isinstance(payloads, list) else list(payloads)
         limits = self.config.limits
         end, largest = survey(bodies, 0, sys.maxsize)
         if largest < 0 or largest > limits.payload_bytes_max:
@@ -217,7 +220,7 @@ class Sending(ABC):
     async def request(
         self,
         dst: Address,
-        payload: bytes,
+        payload: Payload,
         *,
         timeout: float = REQUEST_TIMEOUT_S,
         signed: bool = False,
@@ -268,7 +271,7 @@ class Sending(ABC):
     async def request_many(
         self,
         dst: GroupAddress,
-        payload: bytes,
+        payload: Payload,
         *,
         replies: int = QUORUM_SIZE,
         timeout: float = REQUEST_TIMEOUT_S,
@@ -298,7 +301,7 @@ class Sending(ABC):
     async def _request(
         self,
         dst: Address,
-        payload: bytes,
+        payload: Payload,
         wanted: int,
         timeout: float,
         *,

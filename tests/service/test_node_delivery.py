@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from routing.errors import NotConnected
+from routing.errors import NotConnected, UsageError
 from routing.events import Message, Undelivered
 from routing.limits import Limits
 from routing.messages import NodeAddress
@@ -160,5 +161,43 @@ def test_who_waits_to_send_many_is_told_of_the_stop(run: Run) -> None:
             await one.stop(drain=0.0)
             with pytest.raises(NotConnected, match="stopped"):
                 await sending
+
+    run(body())
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
+def test_memory_changed_after_send_was_called_does_not_change_the_message(
+    run: Run, kind: Callable[[bytes], bytearray | memoryview]
+) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            came = payloads(two)
+            first, second, third = (kind(data) for data in (b"first", b"second", b"third"))
+            await one.send(address(two), first)
+            # It follows the first in the same tick, when that one has not left yet.
+            await one.send(address(two), second)
+            await one.send_many(address(two), [third, kind(b"fourth")])
+            for memory in (first, second, third):
+                memory[:] = b"x" * len(memory)
+            await eventually(lambda: len(came) == 4)
+            assert came == [b"first", b"second", b"third", b"fourth"]
+            assert {type(payload) for payload in came} == {bytes}
+
+    run(body())
+
+
+def test_view_with_gaps_is_refused_by_send_and_by_send_many(run: Run) -> None:
+    async def body() -> None:
+        async with network(2) as (one, two):
+            came, gaps = payloads(two), memoryview(b"abcdef")[::2]
+            with pytest.raises(UsageError, match="memoryview with gaps"):
+                await one.send(address(two), gaps)
+            with pytest.raises(UsageError, match="memoryview with gaps"):
+                await one.send_many(address(two), [b"none of them goes", gaps])
+            with pytest.raises(UsageError, match="memoryview with gaps"):
+                await one.request(address(two), gaps)
+            await one.send(address(two), b"the only one")
+            await eventually(lambda: came)
+            assert came == [b"the only one"]
 
     run(body())

@@ -134,6 +134,9 @@ def test_payload_is_taken_up_to_the_limit() -> None:
     size, to = limits.large_bytes_max, NodeAddress(b"n" * 32)
     assert checked_payload(bytearray(size), limits, to) == bytes(size)
     assert checked_payload(memoryview(b"abc"), limits, to) == b"abc"
+    assert checked_payload(memoryview(b"abcd").cast("B", (2, 2)), limits, to) == b"abcd"
+    with pytest.raises(UsageError, match=r"gaps, strides \(2,\); .* give bytes\(view\)"):
+        checked_payload(memoryview(b"abcd")[::2], limits, to)
     with pytest.raises(UsageError, match="16777217 bytes exceeds large_bytes_max=16777216; send"):
         checked_payload(bytes(size + 1), limits, to)
     with pytest.raises(UsageError, match="must be bytes"):
