@@ -339,8 +339,9 @@ class Door(Sending):
         `Limits.inbox_bytes` nothing more is read from anybody.
 
         Args:
-            drop_oldest: Nobody waits for the reader: of more messages than this the oldest are
-                dropped and counted in `stats()["inbox.dropped"]`.
+            drop_oldest: Nobody waits for the reader: of more messages than this, or more payload
+                than `Limits.inbox_bytes`, the oldest are dropped, counted in
+                `stats()["inbox.dropped"]`.
 
         Raises:
             UsageError: there is a handler or another reader, or the number is out of its bounds.

@@ -123,7 +123,12 @@ class Inbox:
             raise UsageError("messages() is read already: close that reader, or share it")
         if self._on_messages not in (None, self._give):
             raise UsageError("messages() beside on_messages(): use one of them")
-        reading = Messages(keep, on_left=self._count_left, on_dropped=self._count_dropped)
+        reading = Messages(
+            keep,
+            keep_bytes=self._bytes_max,
+            on_left=self._count_left,
+            on_dropped=self._count_dropped,
+        )
         self._reading, self._on_messages = ref(reading), self._give
         if self._closed:
             reading.close()

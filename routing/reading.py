@@ -25,20 +25,36 @@ class Messages:
 
     Args:
         keep: Messages that may wait; the oldest beyond that are dropped. None: the peers wait.
+        keep_bytes: Of payload that may wait where `keep` is given; the newest is always kept.
         on_left: Told how many were given up unread.
         on_dropped: Told how many made room for later ones.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_drop", "_keep", "_left", "_queue", "_taken", "_waiter")
+    __slots__ = (
+        "__weakref__",
+        "_bytes",
+        "_closed",
+        "_drop",
+        "_keep",
+        "_keep_bytes",
+        "_left",
+        "_queue",
+        "_taken",
+        "_waiter",
+    )
 
     def __init__(
         self,
         keep: int | None,
         *,
+        keep_bytes: int,
         on_left: Callable[[int], None],
         on_dropped: Callable[[int], None],
     ) -> None:
         self._keep = keep
+        self._keep_bytes = keep_bytes
+        self._bytes = 0
+        """Of payload that waits; kept only where the oldest are dropped."""
         self._left = on_left
         self._drop = on_dropped
         self._queue: deque[Message] = deque()
@@ -63,10 +79,12 @@ class Messages:
         if self._keep is None:
             self._taken = asyncio.get_running_loop().create_future()
             return self._taken
-        over = len(self._queue) - self._keep
-        for _ in range(over):
-            self._queue.popleft()
-        if over > 0:
+        queue, over = self._queue, 0
+        self._bytes += sum(len(message.payload) for message in batch)
+        while len(queue) > self._keep or (self._bytes > self._keep_bytes and len(queue) > 1):
+            self._bytes -= len(queue.popleft().payload)
+            over += 1
+        if over:
             self._drop(over)
         return None
 
@@ -96,7 +114,10 @@ class Messages:
                 await self._waiter
             finally:
                 self._waiter = None
-        return self._queue.popleft()
+        message = self._queue.popleft()
+        if self._keep is not None:
+            self._bytes -= len(message.payload)
+        return message
 
     def __del__(self) -> None:
         self._give_up()
@@ -105,6 +126,7 @@ class Messages:
         if self._queue:
             self._left(len(self._queue))
             self._queue.clear()
+            self._bytes = 0
         self._make_room()
 
     def _make_room(self) -> None:

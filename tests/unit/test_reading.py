@@ -70,6 +70,29 @@ def test_peers_wait_for_a_slow_reader_and_go_on_when_it_has_read() -> None:
     run(body())
 
 
+def test_reader_that_drops_the_oldest_keeps_no_more_bytes_than_an_inbox() -> None:
+    async def body() -> None:
+        at = Fixture(bytes_max=1_000)
+        reading = at.inbox.read(KEEP_MAX)
+        for number in range(10):
+            at.inbox.put(message(number, size=300))
+            await settle()
+        assert at.counters["inbox.dropped"] == 7
+        assert (await anext(reading)).id == message(7).id
+        # What has been read makes room.
+        at.inbox.put(message(10, size=400))
+        await settle()
+        assert at.counters["inbox.dropped"] == 7
+        # One that alone is above the bound is kept, and nothing beside it.
+        at.inbox.put(message(11, size=5_000))
+        await settle()
+        assert at.counters["inbox.dropped"] == 10
+        await at.inbox.close()
+        assert await drained(reading) == [11]
+
+    run(body())
+
+
 def test_reader_that_drops_the_oldest_holds_nobody_up() -> None:
     async def body() -> None:
         at = Fixture(bytes_max=2_000)
