@@ -176,7 +176,8 @@ class Door(Sending):
         self._gathering.close()
         self._stoppers.add(asyncio.current_task())
         if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end(drain))
+            # Made so, no task factory begins it within this very call.
+            self._ending = asyncio.Task(self._end(drain))
         cancelled = False
         while not self._ending.done():
             try:
@@ -393,7 +394,8 @@ class Door(Sending):
             "dialled, or go on as a client (unreachable='client')"
         )
         if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end(0.0))
+            # Made so, no task factory begins it within this very call.
+            self._ending = asyncio.Task(self._end(0.0))
         return True
 
     def _may_log(self, peer: bytes) -> bool:
@@ -414,7 +416,8 @@ class Door(Sending):
         discover = self.config.discover
         if discover is None or self._discovery is not None or self._ending is not None:
             return
-        self._discovery = asyncio.get_running_loop().create_task(self._ask(discover))
+        # Made so, no task factory begins it within this very call.
+        self._discovery = asyncio.Task(self._ask(discover))
 
     async def _ask(self, discover: Callable[[], Awaitable[Iterable[str]]]) -> None:
         try:

@@ -186,7 +186,8 @@ class Inbox:
         else:
             self._messages = messages
         if self._reader is None:
-            self._reader = asyncio.get_running_loop().create_task(self._read())
+            # Made so, no task factory begins it within this very call.
+            self._reader = asyncio.Task(self._read())
 
     async def close(self, spare: Collection[asyncio.Task[Any] | None] = ()) -> None:
         """Cancel the handlers that run and forget what waits; both are counted.
@@ -257,7 +258,8 @@ class Inbox:
             self._requests.append(request)
 
     def _begin(self, request: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(request))
+        # Made so, no task factory begins it within this very call.
+        task = asyncio.Task(self._serve(request))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 

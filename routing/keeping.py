@@ -65,7 +65,8 @@ class Keeping:
         self.identity.certificate = certificate
         self._unsaved = True
         if self._identity_path is not None and self._saving is None:
-            self._saving = asyncio.get_running_loop().create_task(self._save_identity())
+            # Made so, no task factory begins it within this very call.
+            self._saving = asyncio.Task(self._save_identity())
 
     async def end(self) -> None:
         """Write what is not yet written; no task of ours is left."""

@@ -1,10 +1,11 @@
-"""Every test of the service runs on both loops, and fails if it leaves anything open."""
+"""Every test of the service runs on each loop, and eagerly too; it fails if anything stays open."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Callable, Coroutine
 
 import pytest
@@ -29,9 +30,22 @@ def open_sockets() -> set[str]:
     return found
 
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+def eager_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of which each task begins at once, within the call that makes it."""
+    loop = asyncio.new_event_loop()
+    if sys.version_info >= (3, 12):
+        loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+if sys.version_info >= (3, 12):
+    LOOPS["eager"] = eager_loop
+
+
+@pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Run:
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    factory = LOOPS[request.param]
     troubles: list[dict[str, object]] = []
 
     def run_once(body: Coroutine[None, None, None]) -> None:
