@@ -143,6 +143,18 @@ class Sending(ABC):
         await self._ready(destination, wait, len(body))
         if plain and self._gathers(destination, body, delivery):
             return self._outbox.latest
+        return await self._send_whole(destination, body, signed, once, wait, claim, chosen)
+
+    async def _send_whole(
+        self,
+        destination: Address,
+        body: bytes,
+        signed: bool,
+        once: bool,
+        wait: bool,
+        claim: Authority | None,
+        chosen: bytes,
+    ) -> int:
         while True:
             try:
                 with self._outbox.sending() as reference:
@@ -150,7 +162,8 @@ class Sending(ABC):
                     self._submit(reference, kind, destination, body, signed, once, 0, claim, chosen)
                 return reference
             except TooBusy:
-                if not plain or not self._is_relieved_soon(destination, len(body)):
+                routed = signed or claim is not None or bool(chosen)
+                if routed or not self._is_relieved_soon(destination, len(body)):
                     raise
             await self._outbox.relief()
             await self._ready(destination, wait, len(body))
