@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench import handshake, idle
+import routing
+from bench import handshake, idle, priorities, stalled
 
 __all__: list[str] = []
 
@@ -38,3 +39,17 @@ def test_handshake_smoke(benchmark: BenchmarkFixture) -> None:
     assert found["two-way connects"]["pairs"] == 3
     assert NOBODY in found["py-libp2p"]["not measured"]
     assert "routing : py-libp2p" not in found["ratios"]
+
+
+@pytest.mark.benchmark(group="connections.stalled")
+def test_stalled_smoke(benchmark: BenchmarkFixture) -> None:
+    found = benchmark.pedantic(lambda: routing.run(stalled.press(0.5, 65_536)), rounds=1)
+    assert found["arrived"] == found["sent"] > 0
+    for who in ("sender", "reader"):
+        assert found[f"{who}_grew"] < 1.5 * found[f"{who}_bound"]
+
+
+@pytest.mark.benchmark(group="connections.priorities")
+def test_priorities_smoke(benchmark: BenchmarkFixture) -> None:
+    found = benchmark.pedantic(lambda: routing.run(priorities.compare(1_024, 20)), rounds=1)
+    assert found["idle"] > 0 and found["busy"] > 0 and found["messages"] > 0
