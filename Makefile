@@ -38,7 +38,7 @@ network: build
 	@$(PY) -m routing network $(ARGS)
 
 test: build
-	$(PY) -m pytest -n $(WORKERS) $(TEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
 
 lint: build
 	$(PY) -m ruff check .
@@ -119,7 +119,7 @@ sanitize: build
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	    ROUTING_EXPECT_SANITIZED=1 \
-	    $(CURDIR)/$(PY) -m pytest -n $(WORKERS) -p no:cacheprovider --timeout=300 \
+	    $(CURDIR)/$(PY) -m pytest -n $(WORKERS) --dist worksteal -p no:cacheprovider --timeout=300 \
 	    $$(cd $(CURDIR) && sed -n 's/^\([^#].*\)/\1/p' tests/sanitized.txt) $(TEST_ARGS)
 
 clean:
