@@ -45,6 +45,10 @@ _nonce: Final = struct.Struct(">4xQ").pack
 """AES-GCM in Noise: 32 zero bits, then the counter big-endian."""
 
 
+_INTO: Final = hasattr(AESGCM, "encrypt_into")
+"""Older versions of the library return what they have sealed, and it is copied."""
+
+
 class NoiseError(RoutingError):
     """A handshake message or a ciphertext is not what the far end's keys would have made."""
 
@@ -76,6 +80,18 @@ class Cipher:
         """
         aead = self._aead or self._made()
         return aead.encrypt(_nonce(self._next()), plaintext, associated)
+
+    def seal_into(self, plaintext: bytes, into: memoryview) -> None:
+        """Write ciphertext and tag, 16 bytes more than the plaintext, without another copy of it.
+
+        Raises:
+            NoiseError: the key is used up (`NONCES_MAX`).
+        """
+        if _INTO:
+            aead = self._aead or self._made()
+            aead.encrypt_into(_nonce(self._next()), plaintext, None, into)
+        else:
+            into[:] = self.seal(plaintext)
 
     def open(self, sealed: bytes | memoryview, associated: bytes | None = None) -> bytes:
         """Return the plaintext; a failure uses up the nonce, so the direction is dead after it.

@@ -209,8 +209,7 @@ class Line(asyncio.BufferedProtocol):
             return
         room = self._owner.limits.record_bytes_max
         while len(self._writer) and not self._paused:
-            records = [channel.seal(plaintext) for plaintext in self._writer.take(room)]
-            written = records[0] if len(records) == 1 else b"".join(records)
+            written = channel.seal_all(self._writer.take(room))
             self.written_bytes += len(written)
             # With a high-water mark of 0 the transport writes at once, and calls `pause_writing`
             # from within this call if the kernel does not take all of it.
