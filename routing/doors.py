@@ -42,6 +42,7 @@ from routing.recording import Recording
 from routing.sending import LARGE_AT_ONCE, Sending
 from routing.service.host import HostConfig
 from routing.service.machine import Machine
+from routing.service.memory import reuse_freed_memory
 from routing.state import Connection, Detail, Phase, State
 from routing.talk import Talk
 from routing.views import Peer, log_event, peers_of
@@ -144,6 +145,7 @@ class Door(Sending):
         if config.record is not None:
             self._recording = Recording(self._core, config.record, config.record_bytes)
             machine = self._recording.recorder
+        reuse_freed_memory()
         self._host = PatientHost(
             machine,
             HostConfig(
