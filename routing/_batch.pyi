@@ -1,5 +1,8 @@
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
+
+from routing._message import Message
+from routing.events import Proof
+from routing.messages import Address
 
 __all__ = [
     "BATCH_BYTES_MAX",
@@ -10,12 +13,8 @@ __all__ = [
     "pack",
     "survey",
     "unpack",
+    "volume",
 ]
-
-_Made = TypeVar("_Made")
-_Source = TypeVar("_Source")
-_Destination = TypeVar("_Destination")
-_Proof = TypeVar("_Proof")
 
 BATCH_BYTES_MAX: Final[int]
 BATCH_ID_BYTES: Final[int]
@@ -23,13 +22,9 @@ MESSAGE_HEADER_BYTES: Final[int]
 
 def pack(first: bytes, payloads: list[bytes], start: int = ...) -> tuple[bytes, int]: ...
 def unpack(
-    body: bytes,
-    make: Callable[[_Source, _Destination, bytes, bytes, _Proof, bytes, bool], _Made],
-    source: _Source,
-    destination: _Destination,
-    key: bytes,
-    proof: _Proof,
-) -> list[_Made] | None: ...
+    body: bytes, source: Address, destination: Address, key: bytes, proof: Proof
+) -> list[Message] | None: ...
+def volume(payloads: list[bytes]) -> int: ...
 def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]: ...
 def lengths(payloads: list[bytes]) -> bytes: ...
 def lengths_of_batch(body: bytes) -> bytes | None: ...

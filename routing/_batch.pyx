@@ -11,6 +11,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
+from routing._message cimport Origin, message_of
+
 from routing.errors import UsageError
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "pack",
     "survey",
     "unpack",
+    "volume",
 ]
 
 cdef enum:
@@ -88,9 +91,8 @@ cpdef tuple pack(bytes first, list payloads, Py_ssize_t start=0):
     return body, end
 
 
-cpdef list unpack(bytes body, object make, object source, object destination, object key,
-                  object proof):
-    """Return `make(source, destination, payload, key, proof, id, False)` of each message, in order.
+cpdef list unpack(bytes body, object source, object destination, bytes key, object proof):
+    """Return the `Message` of each, in order; none of them is a request.
 
     None where the body is no batch: cut short, without a message, an id that does not end in
     zeros, or several messages although it is longer than `BATCH_BYTES_MAX`. Nothing is made then.
@@ -100,7 +102,8 @@ cpdef list unpack(bytes body, object make, object source, object destination, ob
     cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
     cdef uint32_t length, number
     cdef list made
-    cdef bytes payload, message_id
+    cdef bytes first, payload
+    cdef Origin origin
     if size <= ID or load32(data + PREFIX):
         return None
     while at < size:
@@ -115,14 +118,27 @@ cpdef list unpack(bytes body, object make, object source, object destination, ob
         return None
     made = []
     at = ID
+    first = PyBytes_FromStringAndSize(<const char *>data, ID)
+    origin = Origin(source, destination, key, proof)
     for number in range(<uint32_t>count):
         length = load32(data + at)
         payload = PyBytes_FromStringAndSize(<const char *>data + at + HEADER, length)
-        message_id = PyBytes_FromStringAndSize(<const char *>data, ID)
-        store32(<unsigned char *>PyBytes_AS_STRING(message_id) + PREFIX, number)
-        made.append(make(source, destination, payload, key, proof, message_id, False))
+        made.append(message_of(origin, payload, first, number))
         at += HEADER + length
     return made
+
+
+cpdef Py_ssize_t volume(list payloads) except -1:
+    """Return the bytes of all payloads together, without their headers. O(payloads).
+
+    Raises:
+        TypeError: one is not bytes.
+    """
+    cdef Py_ssize_t size = 0
+    cdef bytes payload
+    for payload in payloads:
+        size += PyBytes_GET_SIZE(payload)
+    return size
 
 
 cpdef tuple survey(list payloads, Py_ssize_t start, Py_ssize_t room):

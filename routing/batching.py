@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from routing import actions as do
-from routing._batch import BATCH_ID_BYTES, MESSAGE_HEADER_BYTES, pack, unpack
-from routing.events import Message, Proof
+from routing._batch import BATCH_ID_BYTES, MESSAGE_HEADER_BYTES, pack, unpack, volume
+from routing.events import Proof
 from routing.inputs import Submitted, SubmittedMany
 from routing.links import Link
 from routing.messages import ACKNOWLEDGE, FrameKind, MessageKind, NodeAddress
@@ -44,15 +44,12 @@ class Batch(Struct):
     payloads: list[bytes]
     number: int
     """How many direct frames with messages were sent before it on its connection."""
+    size: int
+    """Bytes of the messages that were not sent again, with their headers."""
     done: int = 0
     """How many of them have been sent again."""
     until: int = 0
     """After this they are not sent again: the far end may not know them any more."""
-
-    def size(self, start: int = 0) -> int:
-        """Return the bytes of the messages from `start` on."""
-        rest = self.payloads[start:]
-        return sum(map(len, rest)) + MESSAGE_HEADER_BYTES * len(rest)
 
 
 class Batching:
@@ -96,9 +93,7 @@ class Batching:
             for place, payload in enumerate(fact.payloads):
                 core.messaging.on_submitted(_single(fact, place, payload))
             return
-        if fact.acknowledged and core.receipts.refuses(
-            sum(map(len, fact.payloads)), len(fact.payloads)
-        ):
+        if fact.acknowledged and core.receipts.refuses(volume(fact.payloads), len(fact.payloads)):
             core.count("message.busy")
             self.pressed = True
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
@@ -111,7 +106,8 @@ class Batching:
             number = core.receipts.watch(link, first if fact.acknowledged else b"")
             if fact.acknowledged:
                 payloads = fact.payloads[start:end]
-                batch = Batch(fact.reference + start, to, payloads, number)
+                size = len(body) - BATCH_ID_BYTES
+                batch = Batch(fact.reference + start, to, payloads, number, size)
                 self.handed[first] = batch
                 self._account(batch, 1)
             start = end
@@ -120,7 +116,7 @@ class Batching:
 
     def _account(self, batch: Batch, sign: int) -> None:
         self.count += sign * (len(batch.payloads) - batch.done)
-        self.bytes += sign * batch.size(batch.done)
+        self.bytes += sign * batch.size
 
     def forget(self, first: bytes) -> bool:
         """Watch over a batch no longer; tell whether we did."""
@@ -161,7 +157,9 @@ class Batching:
             place = batch.done
             batch.done += 1
             self.count -= 1
-            self.bytes -= len(payload) + MESSAGE_HEADER_BYTES
+            size = len(payload) + MESSAGE_HEADER_BYTES
+            batch.size -= size
+            self.bytes -= size
             if batch.done == len(batch.payloads):
                 del self.again[first]
             self._send_again(nth_id(first, place), batch, place)
@@ -206,7 +204,7 @@ class Batching:
         """A batch has come over the connection of its source, which proves it."""
         core = self.core
         source, own = NodeAddress(link.name), core.messaging.own_address(link)
-        messages = unpack(body, Message, source, own, link.key, Proof.CHANNEL)
+        messages = unpack(body, source, own, link.key, Proof.CHANNEL)
         if messages is None:
             core.frames.malformed(link, "batch")
             return

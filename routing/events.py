@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from msgspec import Struct
-
+from routing._message import Message
 from routing.errors import CloseCode, Outcome, Refusal
 from routing.handover import newcomers
-from routing.messages import Address, Authority
 from routing.state import Direction, State
 
 __all__ = [
@@ -233,24 +231,6 @@ class EventsLost:
     """This consumer was too slow: so many of the oldest events were replaced by this one."""
 
     count: int
-
-
-class Message(Struct, frozen=True, gc=False):
-    """A message for the application, handed to its handlers and never to the event queue."""
-
-    source: Address
-    destination: Address
-    payload: bytes
-    key: bytes
-    """The source's key, 32 bytes; a group has none."""
-    proof: Proof
-    id: bytes
-    request: bool
-    """A reply is wanted."""
-    token: bytes = b""
-    """What the reply gives back: it is about this request. Empty for other messages."""
-    authority: Authority | None = None
-    """Under which the source acts, checked; None where it names none."""
 
 
 Event = (

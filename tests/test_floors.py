@@ -23,7 +23,6 @@ FLOORS: dict[str, int] = {
     "version": 0,
     "limits": 0,
     # 1: compiled rooms
-    "_batch": 1,
     "_queue": 1,
     "_filter": 1,
     "_seen": 1,
@@ -34,6 +33,8 @@ FLOORS: dict[str, int] = {
     "_frames": 1,
     "_inbound": 1,
     # 2: vocabulary and tables
+    "_message": 2,
+    "_batch": 2,
     "identity": 2,
     "book": 2,
     "channel": 2,

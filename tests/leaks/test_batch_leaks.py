@@ -10,7 +10,7 @@ __all__: list[str] = []
 
 SCRIPT = """
 import gc, resource
-from routing._batch import pack, survey, unpack
+from routing._batch import pack, survey, unpack, volume
 from routing.events import Message, Proof
 from routing.messages import NodeAddress
 
@@ -20,12 +20,16 @@ PAYLOADS = [bytes(number % 90) for number in range(900)]
 def round():
     survey(PAYLOADS, 0, 1_000_000)
     body, _ = pack(FIRST, PAYLOADS)
-    unpack(body, Message, HERE, HERE, bytes(32), Proof.CHANNEL)
-    assert unpack(body[:-1], Message, HERE, HERE, bytes(32), Proof.CHANNEL) is None
-    for wrong in (lambda *_: 1 / 0, None):
+    volume(PAYLOADS)
+    messages = unpack(body, HERE, HERE, bytes(32), Proof.CHANNEL)
+    assert unpack(body[:-1], HERE, HERE, bytes(32), Proof.CHANNEL) is None
+    for message in messages[:20]:
+        again = Message(*(getattr(message, name) for name in Message.__match_args__))
+        assert again == message and hash(again) == hash(message) and repr(again)
+    for wrong in ((), (1,) * 9):
         try:
-            unpack(body, wrong, HERE, HERE, bytes(32), Proof.CHANNEL)
-        except (ZeroDivisionError, TypeError):
+            Message(*wrong)
+        except TypeError:
             pass
     try:
         pack(FIRST, [b"", None])

@@ -6,23 +6,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import _batch
-from tests.twin import batch_twin
+from routing.events import Message, Proof
+from routing.messages import NodeAddress
+from tests.twin import batch_twin, message_twin
 
 __all__: list[str] = []
+
+HERE, THERE, KEY = NodeAddress(b"h" * 32), NodeAddress(b"t" * 32), b"k" * 32
 
 PREFIXES = st.binary(min_size=12, max_size=12).map(lambda drawn: drawn + bytes(4))
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([20_000, 32_757, 65_511, 65_512, 70_000]))
 PAYLOADS = st.lists(SIZES.map(bytes), min_size=1, max_size=12)
 
 
-def made(*fields: object) -> tuple[object, ...]:
-    return fields
+def unpacked(body: bytes) -> list[Message] | None:
+    return _batch.unpack(body, THERE, HERE, KEY, Proof.CHANNEL)
 
 
-def of(body: bytes) -> object:
-    ours = _batch.unpack(body, made, "from", "to", b"key", "proof")
-    assert ours == batch_twin.unpack(body, made, "from", "to", b"key", "proof")
-    return ours
+def fields(message: Message | message_twin.Message) -> tuple[object, ...]:
+    return tuple(getattr(message, name) for name in Message.__match_args__)
+
+
+def of(body: bytes) -> None:
+    """Read a body in both ways."""
+    ours = unpacked(body)
+    theirs = batch_twin.unpack(body, THERE, HERE, KEY, Proof.CHANNEL)
+    assert (ours is None) == (theirs is None)
+    assert list(map(fields, ours or [])) == list(map(fields, theirs or []))
 
 
 @given(PREFIXES, PAYLOADS)
@@ -33,10 +43,10 @@ def test_batches_are_the_twin_s_and_hold_every_payload_in_order(
     while start < len(payloads):
         body, end = _batch.pack(first, payloads, start)
         assert (body, end) == batch_twin.pack(first, payloads, start) and end > start
-        messages = _batch.unpack(body, made, "from", "to", b"key", "proof")
+        messages = unpacked(body)
         assert messages is not None
-        seen += [fields[2] for fields in messages]
-        assert [fields[5] for fields in messages] == [
+        seen += [message.payload for message in messages]
+        assert [message.id for message in messages] == [
             first[:12] + place.to_bytes(4, "big") for place in range(end - start)
         ]
         start = end
@@ -64,3 +74,8 @@ def test_survey_is_the_twin_s(payloads: list[bytes], data: st.DataObject) -> Non
     start = data.draw(st.integers(0, len(payloads)))
     room = data.draw(st.integers(0, 200_000))
     assert _batch.survey(payloads, start, room) == batch_twin.survey(payloads, start, room)
+
+
+@given(st.lists(SIZES.map(bytes), max_size=12))
+def test_volume_is_the_twin_s(payloads: list[bytes]) -> None:
+    assert _batch.volume(payloads) == batch_twin.volume(payloads)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import TypeVar
 
-__all__ = ["BATCH_BYTES_MAX", "pack", "survey", "unpack"]
+from tests.twin.message_twin import Message
 
-Made = TypeVar("Made")
+__all__ = ["BATCH_BYTES_MAX", "pack", "survey", "unpack", "volume"]
 
 BATCH_BYTES_MAX = 65_536 - 5
 
@@ -25,14 +23,9 @@ def pack(first: bytes, payloads: list[bytes], start: int = 0) -> tuple[bytes, in
 
 
 def unpack(
-    body: bytes,
-    make: Callable[[object, object, bytes, bytes, object, bytes, bool], Made],
-    source: object,
-    destination: object,
-    key: bytes,
-    proof: object,
-) -> list[Made] | None:
-    """Return what `make` makes of each message, None where the body is no batch."""
+    body: bytes, source: object, destination: object, key: bytes, proof: object
+) -> list[Message] | None:
+    """Return each message, None where the body is no batch."""
     first, rest = body[:16], body[16:]
     payloads = []
     if len(first) < 16 or first[12:] != bytes(4) or not rest:
@@ -46,9 +39,16 @@ def unpack(
     if len(body) > BATCH_BYTES_MAX and len(payloads) > 1:
         return None
     return [
-        make(source, destination, payload, key, proof, first[:12] + struct.pack(">I", place), False)
+        Message(
+            source, destination, payload, key, proof, first[:12] + struct.pack(">I", place), False
+        )
         for place, payload in enumerate(payloads)
     ]
+
+
+def volume(payloads: list[bytes]) -> int:
+    """Return how many bytes all payloads have together."""
+    return len(b"".join(payloads))
 
 
 def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from routing._batch import BATCH_BYTES_MAX, pack, survey, unpack
+from routing._batch import BATCH_BYTES_MAX, pack, survey, unpack, volume
 from routing.errors import UsageError
+from routing.events import Proof
+from routing.messages import NodeAddress
 
 __all__: list[str] = []
 
 FIRST = b"f" * 12 + bytes(4)
+HERE = NodeAddress(bytes(32))
 
 
 def read(body: bytes) -> list[bytes] | None:
-    return unpack(body, lambda *fields: fields[2], None, None, b"", None)
+    found = unpack(body, HERE, HERE, b"", Proof.CHANNEL)
+    return None if found is None else [message.payload for message in found]
 
 
 @pytest.mark.parametrize("first", [b"", b"f" * 15, b"f" * 16, b"f" * 12 + bytes(3) + b"\x01"])
@@ -63,12 +67,10 @@ def test_what_is_no_batch_makes_nothing(body: bytes) -> None:
     assert read(body) is None
 
 
-def test_failure_of_the_maker_is_the_caller_s() -> None:
-    def fails(*_: object) -> None:
-        raise ValueError("not today")
-
-    with pytest.raises(ValueError, match="not today"):
-        unpack(pack(FIRST, [b"x"])[0], fails, None, None, b"", None)
+def test_volume_is_of_bytes_only() -> None:
+    assert volume([]) == 0 and volume([b"abc", b""]) == 3
+    with pytest.raises(TypeError):
+        volume([b"abc", bytearray(b"d")])  # type: ignore[list-item]
 
 
 def test_survey_takes_at_least_one() -> None:
