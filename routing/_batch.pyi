@@ -1,6 +1,6 @@
-from typing import Final
+from typing import Final, Literal, overload
 
-from routing._message import Message
+from routing._message import BorrowedMessage, Message
 from routing.events import Proof
 from routing.messages import Address
 
@@ -21,9 +21,19 @@ BATCH_ID_BYTES: Final[int]
 MESSAGE_HEADER_BYTES: Final[int]
 
 def pack(first: bytes, payloads: list[bytes], start: int = ...) -> tuple[bytes, int]: ...
+@overload
 def unpack(
-    body: bytes, source: Address, destination: Address, key: bytes, proof: Proof
+    body: bytes,
+    source: Address,
+    destination: Address,
+    key: bytes,
+    proof: Proof,
+    borrowed: Literal[False] = ...,
 ) -> list[Message] | None: ...
+@overload
+def unpack(
+    body: bytes, source: Address, destination: Address, key: bytes, proof: Proof, borrowed: bool
+) -> list[Message] | list[BorrowedMessage] | None: ...
 def volume(payloads: list[bytes]) -> int: ...
 def survey(payloads: list[bytes], start: int, room: int) -> tuple[int, int]: ...
 def lengths(payloads: list[bytes]) -> bytes: ...

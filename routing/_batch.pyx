@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from routing._message cimport Origin, message_of
+from routing._message cimport Origin, borrowed_of, message_of
 
 from routing.errors import UsageError
 
@@ -91,9 +91,11 @@ cpdef tuple pack(bytes first, list payloads, Py_ssize_t start=0):
     return body, end
 
 
-cpdef list unpack(bytes body, object source, object destination, bytes key, object proof):
+cpdef list unpack(bytes body, object source, object destination, bytes key, object proof,
+                  bint borrowed=False):
     """Return the `Message` of each, in order; none of them is a request.
 
+    With `borrowed` each is a `BorrowedMessage`, whose payload lies in `body` and is not copied.
     None where the body is no batch: cut short, without a message, an id that does not end in
     zeros, or several messages although it is longer than `BATCH_BYTES_MAX`. Nothing is made then.
     O(bytes).
@@ -122,6 +124,10 @@ cpdef list unpack(bytes body, object source, object destination, bytes key, obje
     origin = Origin(source, destination, key, proof)
     for number in range(<uint32_t>count):
         length = load32(data + at)
+        if borrowed:
+            made.append(borrowed_of(origin, body, at + HEADER, length, first, number))
+            at += HEADER + length
+            continue
         payload = PyBytes_FromStringAndSize(<const char *>data + at + HEADER, length)
         made.append(message_of(origin, payload, first, number))
         at += HEADER + length

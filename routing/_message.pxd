@@ -1,4 +1,4 @@
-# The message for other compiled rooms: `message_of` makes one without a Python call.
+# The messages for other compiled rooms: made without a Python call.
 
 from libc.stdint cimport uint32_t
 
@@ -28,3 +28,23 @@ cdef class Message:
 
 
 cdef Message message_of(Origin origin, bytes payload, bytes first, uint32_t place)
+
+
+@cython.final
+cdef class BorrowedMessage:
+    cdef Origin _origin
+    # Of the frame; None once the handler is done.
+    cdef bytes _body
+    cdef Py_ssize_t _start
+    cdef Py_ssize_t _size
+    cdef object _view
+    cdef bytes _first
+    cdef uint32_t _place
+    cdef readonly bytes token
+    cdef readonly object authority
+
+    cdef bint end(self)
+
+
+cdef BorrowedMessage borrowed_of(Origin origin, bytes body, Py_ssize_t start, Py_ssize_t size,
+                                 bytes first, uint32_t place)

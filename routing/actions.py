@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from routing._message import keep
 from routing.errors import CloseCode
-from routing.events import Event, Message
+from routing.events import BorrowedMessage, Event, Message
 from routing.inputs import record
 from routing.messages import Address, FrameKind
 from routing.state import Token
@@ -113,13 +114,13 @@ class Deliver:
 class DeliverMany:
     """Hand messages of one peer to the application's handlers, in order; none is a request."""
 
-    messages: list[Message]
+    messages: list[Message] | list[BorrowedMessage]
     size: int
     """Bytes of them, with their headers."""
 
     def to(self, take: Callable[[Message], None]) -> None:
         """Hand them over one by one."""
-        for message in self.messages:
+        for message in keep(self.messages):
             take(message)
 
 

@@ -66,6 +66,8 @@ class Batching:
         self.bytes = 0
         self.pressed = False
         """A batch was refused for want of room, and there is no room yet."""
+        self.lends = False
+        """Our application takes payloads as views of their frames; nothing here depends on it."""
 
     def load(self, handed: dict[bytes, Batch], again: dict[bytes, Batch], *, pressed: bool) -> None:
         """Become what a snapshot holds."""
@@ -204,7 +206,7 @@ class Batching:
         """A batch has come over the connection of its source, which proves it."""
         core = self.core
         source, own = NodeAddress(link.name), core.messaging.own_address(link)
-        messages = unpack(body, source, own, link.key, Proof.CHANNEL)
+        messages = unpack(body, source, own, link.key, Proof.CHANNEL, self.lends)
         if messages is None:
             core.frames.malformed(link, "batch")
             return

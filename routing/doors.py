@@ -13,7 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Literal, Self, overload
 
 from routing.config import Config
 from routing.core import Core, CoreConfig
@@ -29,7 +29,7 @@ from routing.events import (
 )
 from routing.gathering import Gathering
 from routing.identity import IdentitySigner
-from routing.inbox import Inbox, MessagesHandler, RequestHandler
+from routing.inbox import BorrowedHandler, Inbox, MessagesHandler, RequestHandler
 from routing.inputs import ContactsLearnt, ReadingHeld, SubmittedMany
 from routing.keeping import Keeping
 from routing.limits import SECOND
@@ -141,6 +141,7 @@ class Door(Sending):
                 unreachable=config.when_unreachable,
             )
         )
+        self._lend()
         machine: Machine = self._core
         if config.record is not None:
             self._recording = Recording(self._core, config.record, config.record_bytes)
@@ -326,13 +327,30 @@ class Door(Sending):
         """Return a new consumer of events, from now on; see `Events`."""
         return self._watch.events(self.config.limits.events_max)
 
-    def on_messages(self, handler: MessagesHandler) -> None:
+    @overload
+    def on_messages(self, handler: MessagesHandler) -> None: ...
+
+    @overload
+    def on_messages(self, handler: BorrowedHandler, *, borrowed: Literal[True]) -> None: ...
+
+    def on_messages(
+        self, handler: MessagesHandler | BorrowedHandler, *, borrowed: bool = False
+    ) -> None:
         """Have `handler` called with lists of messages; it may be async.
 
         While it runs, what else comes waits, and above `Limits.inbox_bytes` nothing more is read
         from anybody. One that takes longer than `Limits.handler_ns` is cancelled.
+
+        Args:
+            handler: Takes a list of `Message`, or of `BorrowedMessage`.
+            borrowed: Payloads are views of memory that is given back when the handler is done:
+                no copy is made of them, and using one later raises.
+
+        Raises:
+            UsageError: no function, or `messages()` is being read.
         """
-        self._inbox.on_messages(handler)
+        self._inbox.on_messages(handler, borrowed=borrowed)
+        self._lend()
 
     def messages(self, *, drop_oldest: int | None = None) -> Messages:
         """Return what has come, one message at a time: `async for message in node.messages()`.
@@ -349,7 +367,13 @@ class Door(Sending):
         Raises:
             UsageError: there is a handler or another reader, or the number is out of its bounds.
         """
-        return self._inbox.read(drop_oldest)
+        reading = self._inbox.read(drop_oldest)
+        self._lend()
+        return reading
+
+    def _lend(self) -> None:
+        if self._core is not None:
+            self._core.batching.lends = self._inbox.borrows
 
     def on_request(self, handler: RequestHandler) -> None:
         """Have `handler` called with each request; what it returns is the reply.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from routing._message import Message
+from routing._message import BorrowedMessage, Message
 from routing.errors import CloseCode, Outcome, Refusal
 from routing.handover import newcomers
 from routing.state import Direction, State
@@ -14,6 +14,7 @@ __all__ = [
     "BootstrapFinished",
     "BootstrapStarted",
     "Bootstrapped",
+    "BorrowedMessage",
     "Churn",
     "ConnectFailed",
     "Connected",

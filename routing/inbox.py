@@ -11,18 +11,24 @@ import inspect
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from weakref import ref
 
+from routing._message import give_back, keep, lend
 from routing.errors import UsageError
-from routing.events import Message
+from routing.events import BorrowedMessage, Message
 from routing.names import short
 from routing.reading import Messages
 
-__all__ = ["Inbox", "MessagesHandler", "RequestHandler"]
+__all__ = ["BorrowedHandler", "Inbox", "MessagesHandler", "RequestHandler"]
 
 MessagesHandler: TypeAlias = Callable[[list[Message]], Awaitable[None] | None]
 """Takes the messages that have come since it was last called, oldest first."""
+
+BorrowedHandler: TypeAlias = Callable[[list[BorrowedMessage]], Awaitable[None] | None]
+"""The same, of messages whose payloads are given back when it is done."""
+
+Waiting: TypeAlias = Message | BorrowedMessage
 
 RequestHandler: TypeAlias = Callable[[Message], Awaitable[bytes] | bytes]
 """Takes one request and returns the reply."""
@@ -64,6 +70,7 @@ class Inbox:
         "_counters",
         "_handler_s",
         "_hold",
+        "_lent",
         "_may_log",
         "_messages",
         "_on_messages",
@@ -73,6 +80,7 @@ class Inbox:
         "_requests",
         "_running",
         "_waiting_cost",
+        "borrows",
         "held",
         "queued",
     )
@@ -93,11 +101,16 @@ class Inbox:
         self._hold = hold
         self._may_log = may_log
         self._counters = counters
-        self._on_messages: MessagesHandler | None = None
+        # Any: which of the two kinds it takes is `borrows`, told by whoever gave it.
+        self._on_messages: Callable[[list[Any]], Awaitable[None] | None] | None = None
+        self.borrows = False
+        """The handler takes borrowed messages."""
+        self._lent = False
+        """Some that wait may be borrowed, or have been."""
         self._on_request: RequestHandler | None = None
         # Weak: a reader that walks away without a word holds nobody up from then on.
         self._reading: ref[Messages] | None = None
-        self._messages: list[Message] = []
+        self._messages: list[Waiting] = []
         self._waiting_cost = 0
         """Of the messages in it, as they were charged."""
         self._requests: deque[Message] = deque()
@@ -108,12 +121,17 @@ class Inbox:
         self.queued = 0
         """Bytes that wait or are being handled."""
 
-    def on_messages(self, handler: MessagesHandler) -> None:
+    def on_messages(
+        self, handler: MessagesHandler | BorrowedHandler, *, borrowed: bool = False
+    ) -> None:
         """Set the handler of messages; a second one replaces the first."""
         _check(handler, "on_messages")
+        if type(borrowed) is not bool:
+            raise UsageError(f"on_messages(borrowed={borrowed!r}) must be True or False")
         if self._reader_now() is not None:
             raise UsageError("on_messages() while messages() is read: close that reader first")
-        self._on_messages = handler
+        self._on_messages, self.borrows = handler, borrowed
+        self._lent = self._lent or borrowed
 
     def read(self, keep: int | None) -> Messages:
         """Return a reader that is given all messages from now on, in place of a handler."""
@@ -129,7 +147,7 @@ class Inbox:
             on_left=self._count_left,
             on_dropped=self._count_dropped,
         )
-        self._reading, self._on_messages = ref(reading), self._give
+        self._reading, self._on_messages, self.borrows = ref(reading), self._give, False
         if self._closed:
             reading.close()
         return reading
@@ -168,7 +186,7 @@ class Inbox:
         else:
             self._queue([message], len(message.payload))
 
-    def put_many(self, messages: list[Message], size: int) -> None:
+    def put_many(self, messages: list[Message] | list[BorrowedMessage], size: int) -> None:
         """Take in several messages of so many bytes, none of them a request."""
         if self._closed:
             self._counters["inbox.closed"] += len(messages)
@@ -177,14 +195,14 @@ class Inbox:
         else:
             self._queue(messages, size)
 
-    def _queue(self, messages: list[Message], size: int) -> None:
+    def _queue(self, messages: list[Message] | list[BorrowedMessage], size: int) -> None:
         cost = size + MESSAGE_OVERHEAD * len(messages)
         self._charge(cost)
         self._waiting_cost += cost
         if self._messages:
             self._messages += messages
         else:
-            self._messages = messages
+            self._messages = cast(list[Waiting], messages)
         if self._reader is None:
             # Made so, no task factory begins it within this very call.
             self._reader = asyncio.Task(self._read())
@@ -199,7 +217,7 @@ class Inbox:
         reading = self._reader_now()
         if reading is not None:
             # What has come is still read, and then the end.
-            reading.give(self._messages)
+            reading.give(keep(self._messages))
             self._messages = []
             reading.close()
         tasks = [*self._running, *([self._reader] if self._reader is not None else [])]
@@ -227,11 +245,15 @@ class Inbox:
         finally:
             self._reader = None
 
-    async def _hand_over(self, batch: list[Message]) -> None:
-        handler = self._on_messages
+    async def _hand_over(self, waiting: list[Waiting]) -> None:
+        handler, borrows = self._on_messages, self.borrows
         if handler is None:
-            self._counters["inbox.no_handler"] += len(batch)
+            self._counters["inbox.no_handler"] += len(waiting)
             return
+        # What came before the handler was exchanged came as the one before wanted it.
+        batch: list[Any] = waiting
+        if self._lent:
+            batch = lend(waiting) if borrows else keep(waiting)
         # A reader may take its time over each message; its peers wait for it, or it drops.
         limit = asyncio.timeout(None if handler == self._give else self._handler_s)
         try:
@@ -243,6 +265,15 @@ class Inbox:
             self._count_failure(limit)
             if self._may_log(batch[0].key):
                 log.exception("handler of messages failed on %d messages", len(batch))
+        finally:
+            if borrows:
+                self._give_back(batch)
+
+    def _give_back(self, batch: list[BorrowedMessage]) -> None:
+        used = give_back(batch)
+        if used:
+            self._counters["inbox.borrowed_kept"] += used
+            log.warning("%d borrowed payloads are in use although their handler is done", used)
 
     # -- requests
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from routing import actions as do
 from routing.errors import NotConnected
-from routing.events import Message
+from routing.events import BorrowedMessage, Message
 from routing.limits import SECOND
 from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress, ViaAddress
 from routing.service.connection import Line
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["PatientHost", "ways_out"]
 
 
+TakeMany: TypeAlias = Callable[[list[Message] | list[BorrowedMessage], int], None]
+"""(messages, their bytes) -> takes them in."""
+
+
 class PatientHost(Host):
     """A `Host` that tells when a connection takes bytes again."""
 
@@ -34,9 +38,7 @@ class PatientHost(Host):
     _turns: asyncio.Lock | None = None
     """Held by whoever is next to send what a proxy allows."""
 
-    def hand_batches_to(
-        self, take: Callable[[list[Message], int], None], relieved: Callable[[], None]
-    ) -> None:
+    def hand_batches_to(self, take: TakeMany, relieved: Callable[[], None]) -> None:
         """Have `take` called with all messages of a batch and their bytes, instead of with each.
 
         `relieved` is called when there is room again for batches of ours.

@@ -11,6 +11,7 @@ __all__: list[str] = []
 SCRIPT = """
 import gc, resource
 from routing._batch import pack, survey, unpack, volume
+from routing._message import give_back, keep, lend
 from routing.events import Message, Proof
 from routing.messages import NodeAddress
 
@@ -26,6 +27,9 @@ def round():
     for message in messages[:20]:
         again = Message(*(getattr(message, name) for name in Message.__match_args__))
         assert again == message and hash(again) == hash(message) and repr(again)
+    lent = unpack(body, HERE, HERE, bytes(32), Proof.CHANNEL, True)
+    assert keep(lent) == messages and lent[3].payload[:2].nbytes == 2
+    assert give_back(lend(messages[:50])) == give_back(lent) == 0
     for wrong in ((), (1,) * 9):
         try:
             Message(*wrong)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import _batch
+from routing._message import keep
 from routing.events import Message, Proof
 from routing.messages import NodeAddress
 from tests.twin import batch_twin, message_twin
@@ -33,6 +34,9 @@ def of(body: bytes) -> None:
     theirs = batch_twin.unpack(body, THERE, HERE, KEY, Proof.CHANNEL)
     assert (ours is None) == (theirs is None)
     assert list(map(fields, ours or [])) == list(map(fields, theirs or []))
+    lent = _batch.unpack(body, THERE, HERE, KEY, Proof.CHANNEL, borrowed=True)
+    assert (lent is None) == (theirs is None)
+    assert list(map(fields, keep(lent or []))) == list(map(fields, theirs or []))
 
 
 @given(PREFIXES, PAYLOADS)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from routing.errors import UsageError
+from routing.events import BorrowedMessage
 from routing.limits import Limits
 from tests.service.conftest import Run
 from tests.service.nodes import PATIENCE_S, address, eventually, network
@@ -76,5 +77,38 @@ def test_send_waits_for_a_neighbour_that_has_yet_to_take_what_was_sent(run: Run)
                         break
             await task
             assert came == list(range(3_000))
+
+    run(body())
+
+
+def test_payloads_are_borrowed_by_who_chooses_so(run: Run) -> None:
+    """Of batches, of single messages and of large ones alike; before the start and after it."""
+
+    async def body() -> None:
+        sent = [bytes([number]) * number * 300 for number in range(1, 200)]
+        async with network(2) as (one, two):
+            came, kept = list[bytes](), list[BorrowedMessage]()
+
+            async def handler(messages: list[BorrowedMessage]) -> None:
+                for message in messages:
+                    assert isinstance(message.payload, memoryview)
+                    came.append(bytes(message.payload))
+                    kept.append(message)
+                    await asyncio.sleep(0)
+
+            two.on_messages(handler, borrowed=True)
+            await one.send_many(address(two), sent)
+            await eventually(lambda: len(came) == len(sent))
+            assert came == sent
+            for payload in sent[:9]:
+                await one.send(address(two), payload, signed=True)
+            large = bytes(range(256)) * 8_192
+            await one.send(address(two), large)
+            await eventually(lambda: len(came) == len(sent) + 10)
+            assert sorted(came) == sorted([*sent, *sent[:9], large])
+            await eventually(lambda: two.stats()["inbox.bytes"] == 0)
+            for message in kept:
+                with pytest.raises(ValueError, match=r"released|borrowed"):
+                    bytes(message.payload)
 
     run(body())
