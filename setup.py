@@ -18,6 +18,7 @@ from setuptools import Extension, setup
 
 # One line for each compiled room.
 NAMES = (
+    "_meter",
     "_message",
     "_batch",
     "_filter",

@@ -6,8 +6,9 @@ Noise XX, each message behind a u16 length, its prologue the dialler's 16 bytes 
 The payloads of messages 2 and 3 are the sender's Ed25519 key (32) and its signature (64) over the
 kind CHANNEL and the Noise static key, so whoever completes the handshake owns both keys.
 
-It reads no clock, draws nothing and waits for nothing: private keys and bytes come in, bytes go
-out. How long a handshake may take and who may start one are decided elsewhere.
+It depends on no clock, draws nothing and waits for nothing: private keys and bytes come in, bytes
+go out; how long the ciphers took is for its meter. How long a handshake may take and who may start
+one are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from routing._frames import FrameError
+from routing._meter import Meter
 from routing.errors import CloseCode, DialFailure, RoutingError
 from routing.messages import SignedKind, signed_text
 from routing.noise import KEY_BYTES, TAG_BYTES, Cipher, KeyPair, Noise, NoiseError
@@ -76,10 +78,17 @@ class Channel:
     Records must be opened in the order they were sealed; one that does not open ends the channel.
     """
 
-    __slots__ = ("_receiving", "_sending", "binding", "key", "version")
+    __slots__ = ("_receiving", "_sending", "binding", "key", "meter", "version")
 
     def __init__(
-        self, *, key: bytes, binding: bytes, version: int, sending: Cipher, receiving: Cipher
+        self,
+        *,
+        key: bytes,
+        binding: bytes,
+        version: int,
+        sending: Cipher,
+        receiving: Cipher,
+        meter: Meter | None = None,
     ) -> None:
         self.key = key
         """The far end's Ed25519 key, proved."""
@@ -88,6 +97,8 @@ class Channel:
         self.version = version
         self._sending = sending
         self._receiving = receiving
+        self.meter = meter or Meter()
+        """Counts our records; of a host all channels share one."""
 
     @property
     def sealed(self) -> int:
@@ -108,7 +119,10 @@ class Channel:
         Raises:
             NoiseError: 2^48 records were sealed; the connection has to be closed.
         """
+        meter = self.meter
+        meter.start()
         body = self._sending.seal(plaintext)
+        meter.sealed(1)
         return _record_length(len(body)) + body
 
     def seal_all(self, plaintexts: list[bytes]) -> bytes | bytearray:
@@ -117,11 +131,13 @@ class Channel:
             return self.seal(plaintexts[0])
         sealed = bytearray(sum(map(len, plaintexts)) + len(plaintexts) * RECORD_BYTES)
         at, view = 0, memoryview(sealed)
+        self.meter.start()
         for plaintext in plaintexts:
             end = at + RECORD_BYTES + len(plaintext)
             view[at : at + LENGTH_BYTES] = _record_length(end - at - LENGTH_BYTES)
             self._sending.seal_into(plaintext, view[at + LENGTH_BYTES : end])
             at = end
+        self.meter.sealed(len(plaintexts))
         return sealed
 
     def open(self, sealed: bytes | memoryview) -> bytes:
@@ -130,10 +146,14 @@ class Channel:
         Raises:
             FrameError: it was not sealed by the far end as its next record (BAD_FRAME).
         """
+        meter = self.meter
+        meter.start()
         try:
             return self._receiving.open(sealed)
         except NoiseError as error:
             raise FrameError(CloseCode.BAD_FRAME, str(error)) from None
+        finally:
+            meter.opened()
 
 
 class Handshake:

@@ -32,6 +32,7 @@ FLOORS: dict[str, int] = {
     "_xor": 1,
     "_frames": 1,
     "_inbound": 1,
+    "_meter": 1,
     # 2: vocabulary and tables
     "_message": 2,
     "_batch": 2,

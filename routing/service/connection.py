@@ -21,6 +21,7 @@ from routing._frames import (
     split_frames,
 )
 from routing._inbound import Way
+from routing._meter import Meter
 from routing.channel import Channel, ChannelError, Handshake
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Limits, Nanos
@@ -54,6 +55,7 @@ class Owner(Protocol):
 
     limits: Limits
     ledger: Ledger
+    meter: Meter
     spare: SpareBlock
 
     def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
@@ -208,12 +210,13 @@ class Line(asyncio.BufferedProtocol):
         if transport is None or channel is None or self.stage is Stage.GONE:
             return
         room = self._owner.limits.record_bytes_max
+        waiting = len(self._writer)
         while len(self._writer) and not self._paused:
             written = channel.seal_all(self._writer.take(room))
             self.written_bytes += len(written)
-            # With a high-water mark of 0 the transport writes at once, and calls `pause_writing`
-            # from within this call if the kernel does not take all of it.
+            # It writes at once (high-water mark 0), and calls `pause_writing` if some is left.
             transport.write(written)
+        self._owner.meter.gave(waiting - len(self._writer))
         self.sent_at = self._owner.now()
         self.settle_charge()
         if self.stage is Stage.CLOSING and not len(self._writer):
@@ -256,6 +259,7 @@ class Line(asyncio.BufferedProtocol):
         else:
             # Nothing waits and the kernel takes what comes: as `flush`, without the way there.
             record = channel.seal(_HEARTBEAT)
+            self._owner.meter.gave(1)
             self.written_bytes += len(record)
             transport.write(record)
             if transport.get_write_buffer_size():
@@ -288,7 +292,7 @@ class Line(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(transport.abort)
             return
         transport.set_write_buffer_limits(high=0)
-        assert self._handshake is not None
+        assert self._handshake is not None, "a line is greeted once"
         self._write(self._handshake.start() + self._handshake.early())
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -356,6 +360,7 @@ class Line(asyncio.BufferedProtocol):
         if channel is None:
             return
         self._handshake = None
+        channel.meter = self._owner.meter
         self.channel = channel
         self.key, self.binding = channel.key, channel.binding
         self.stage = Stage.OPEN
@@ -378,10 +383,13 @@ class Line(asyncio.BufferedProtocol):
                 plaintext = channel.open(sealed)
                 if plaintext == _HEARTBEAT:
                     channel.rest_receiving()
+                    owner.meter.took(1)
                     continue
                 if self.trusted and owner.passes_on(self, plaintext, frame_max):
                     continue
-                for kind, body in split_frames(plaintext, frame_max):
+                frames = split_frames(plaintext, frame_max)
+                owner.meter.took(len(frames))
+                for kind, body in frames:
                     self.take_frame(kind, body)
                     if not self.is_open():
                         break

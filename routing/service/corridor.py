@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from routing._frames import GATHER_BYTES_MAX, FrameWriter
 from routing._inbound import Inbound, Way
+from routing._meter import Meter
 from routing.inputs import Heard, Input
 from routing.limits import HOPS_MAX, ROUTES_MAX, Limits, Nanos
 from routing.messages import MessageKind
@@ -26,6 +27,7 @@ class Building(Protocol):
     """What a corridor needs of the host."""
 
     limits: Limits
+    meter: Meter
     tokens: TokenTable
     acting: bool
     """A fact is being handed over this moment."""
@@ -93,6 +95,7 @@ class Corridor:
                 inbound.grant(grant.window.filter, grant.others, grant.most)
                 passed, repeats = inbound.forwarded, inbound.duplicates
                 entered = inbound.pass_on(now)
+                self._house.meter.took(inbound.forwarded - passed + inbound.duplicates - repeats)
                 passing.took(
                     token,
                     grant,
@@ -105,7 +108,9 @@ class Corridor:
                     continue  # all that was granted is used up
             else:
                 inbound.grant(None, (), 0)
-            for kind, body in inbound.up(now):
+            frames = inbound.up(now)
+            self._house.meter.took(len(frames))
+            for kind, body in frames:
                 line.take_frame(kind, body)
                 if not line.is_open():
                     return

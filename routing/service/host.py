@@ -16,6 +16,7 @@ from typing import Final
 
 from routing import actions as do
 from routing._frames import SpareBlock
+from routing._meter import Meter
 from routing._tokens import TokenTable
 from routing.channel import Handshake
 from routing.errors import CloseCode, DialFailure, TokenTableFull
@@ -41,6 +42,7 @@ from routing.service.connection import Line, Stage
 from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
 from routing.service.door import Door
+from routing.service.figures import passed
 from routing.service.ledger import Ledger, ledger_of
 from routing.service.machine import Machine
 from routing.service.pulse import Pulse
@@ -101,8 +103,7 @@ class Host:
         ledger: Ledger | None = None,
     ) -> None:
         self.core = core
-        self.config = config
-        self.limits = config.limits
+        self.config, self.limits = config, config.limits
         self.counters: Counter[str] = Counter()
         self._loop = loop = asyncio.get_running_loop()
         self.clock = Clock() if ticks is None else Clock(ticks)
@@ -114,7 +115,8 @@ class Host:
         self.wakeup = WakeUp(loop, self.clock, core.next_deadline, self._on_due)
         self.pulse = Pulse(self, self.wakeup)
         self.established_max = min(config.limits.established_max, self.ledger.descriptors_max)
-        self.tokens, self.spare = TokenTable(self.established_max), SpareBlock()
+        self.tokens = TokenTable(self.established_max)
+        self.spare, self.meter = SpareBlock(), Meter()
         self._door = Door(self, loop, self.wakeup, make=self._make_inbound, submit=self.submit)
         self._dialler = Dialler(
             loop, self.ledger, self.wakeup, make=self._make_outbound, failed=self._on_dial_failed
@@ -204,17 +206,13 @@ class Host:
 
     def stats(self) -> dict[str, int]:
         """Return what was counted, and how things stand now."""
-        lines = self._lines.values()
         return {
             **self.counters,
+            **passed(self.meter, self._lines.values(), self.counters),
             "connections.open": len(self.tokens),
             "connections.sockets": len(self._lines),
             "connections.waiting": len(self._door),
             "dials.in_flight": len(self._dialler),
-            "bytes.queued": sum(line.queued for line in lines),
-            "bytes.read": self.counters["bytes.read"] + sum(line.read_bytes for line in lines),
-            "bytes.written": self.counters["bytes.written"]
-            + sum(line.written_bytes for line in lines),
             "descriptors.used": self.ledger.descriptors_used,
             "descriptors.max": self.ledger.descriptors_max,
         }

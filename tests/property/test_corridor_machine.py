@@ -16,6 +16,7 @@ from msgspec import structs
 
 from routing import actions as do
 from routing._frames import FrameWriter, SpareBlock, split_frames
+from routing._meter import Meter
 from routing.actions import Action
 from routing.bodies import FindGroup
 from routing.inputs import FrameReceived, Heard, Input
@@ -56,7 +57,7 @@ class House:
     def __init__(self) -> None:
         self.limits = LIMITS
         self.ledger = Ledger(1_000, 1 << 29)
-        self.spare = SpareBlock()
+        self.spare, self.meter = SpareBlock(), Meter()
         self.acting = False
         self.later: list[int] = []
         self.heard: Callable[[Input], None] | None = None

@@ -112,3 +112,32 @@ def test_payloads_are_borrowed_by_who_chooses_so(run: Run) -> None:
                     bytes(message.payload)
 
     run(body())
+
+
+def test_records_and_frames_of_both_ends_agree(run: Run) -> None:
+    """What one has written the other has read, once nothing is under way."""
+
+    async def body() -> None:
+        async with network(2) as (one, two):
+            before = one.stats()["frames.written"]
+            two.on_messages(lambda messages: None)
+            two.on_request(lambda request: request.payload)
+            await one.send_many(address(two), [bytes(100)] * 5_000)
+            await eventually(lambda: one.stats()["messages.waiting"] == 0)
+            assert await one.request(address(two), b"done") == b"done"
+
+            def agree() -> bool:
+                ours, theirs = one.stats(), two.stats()
+                return all(
+                    ours[f"{what}.written"] == theirs[f"{what}.read"]
+                    and ours[f"{what}.read"] == theirs[f"{what}.written"]
+                    for what in ("bytes", "records", "frames")
+                )
+
+            await eventually(agree)
+            ours = one.stats()
+            assert ours["frames.written"] >= before + 9, "500,000 bytes are eight batches at least"
+            assert ours["records.written"] <= ours["frames.written"]
+            assert ours["records.seal_ns"] > 0 < ours["records.open_ns"]
+
+    run(body())
