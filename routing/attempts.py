@@ -98,6 +98,9 @@ class Attempts:
             sources=_source_of,
             clock=None,
         )
+        self.known = False
+        """The three filters are as they were when `_due` was worked out; who changes them says so."""
+        self._due: int | None = None
         self.failed: dict[bytes, tuple[int, int]] = {}
         """name -> (failures in a row, when it may be tried again)."""
 
@@ -141,32 +144,38 @@ class Attempts:
     def add(self, attempt: Attempt, ttl: int) -> None:
         """Take in a new attempt; the pair has none alive."""
         assert self.with_name(attempt.name) is None, "one attempt per pair"
+        self.known = False
         attempt.deadline = self.core.now + ttl
         self.by_id.insert(attempt.id, attempt, now=self.core.now, ttl=ttl)
         self.by_name[attempt.name] = attempt.id
 
     def extend(self, attempt: Attempt, ttl: int) -> None:
         """Give a live attempt a new deadline."""
+        self.known = False
         attempt.deadline = self.core.now + ttl
         self.by_id.touch(attempt.id, now=self.core.now, ttl=ttl)
 
     def expect(self, link: Link, what: ExpectedConnection, attempt: Attempt) -> None:
         """Enter a connection we dialled for an attempt; it leaves with it at the latest."""
+        self.known = False
         link.attempt = attempt.id
         self.expected.insert(link.connection, what, now=self.core.now)
 
     def hold(self, link: Link, accepted_at: int) -> None:
         """Hold an accepted connection until its Hello; the deadline runs from the accept."""
+        self.known = False
         left = accepted_at + self.core.limits.hello_deadline_ns - self.core.now
         self.unknown.insert(link.connection, None, now=self.core.now, ttl=max(1, left))
 
     def greeted(self, link: Link) -> None:
         """The Hello has come: the connection is unknown no longer."""
+        self.known = False
         self.unknown.remove(link.connection)
         self.core.act(do.Trust(link.token))
 
     def forget_link(self, link: Link) -> None:
         """A connection has been closed or lost: neither filter holds it any longer."""
+        self.known = False
         self.expected.remove(link.connection)
         self.unknown.remove(link.connection)
 
@@ -178,6 +187,7 @@ class Attempts:
         refusal: Refusal | None = None,
     ) -> None:
         """End an attempt: cancel its dials, close its sockets, tell why; the only way out."""
+        self.known = False
         self.by_id.remove(attempt.id)
         if self.by_name.get(attempt.name) == attempt.id:
             del self.by_name[attempt.name]
@@ -222,6 +232,9 @@ class Attempts:
     def sweep(self) -> None:
         """Close what has aged or been evicted; nothing departed stays behind."""
         core, now = self.core, self.core.now
+        if self.known and (self._due is None or now < self._due):
+            return
+        self.known = False
         for _, attempt in self.by_id.expire(now=now):
             evicted = now < attempt.deadline
             outcome = Outcome.EVICTED if evicted else Outcome.EXPIRED
@@ -257,13 +270,16 @@ class Attempts:
 
     def next_expiry(self) -> int | None:
         """Return when the earliest entry of the three filters may be due."""
+        if self.known:
+            return self._due
         now = self.core.now
         due = self.by_id.next_expiry(now)
         for each in (self.expected, self.unknown):
             at = each.next_expiry(now)
             if at is not None and (due is None or at < due):
                 due = at
-        return None if due is None else int(due)
+        self.known, self._due = True, None if due is None else int(due)
+        return self._due
 
     @property
     def backlog(self) -> int:

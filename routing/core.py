@@ -8,7 +8,7 @@ for byte. A peer's fault is data: `handle` never raises for what a far end did.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec import Struct
 
@@ -88,6 +88,9 @@ from routing.throttling import Throttling
 from routing.vouching import Vouching
 
 __all__ = ["Core", "CoreConfig"]
+
+_ENDS: Final = frozenset({Lost, Dialled, DialFailed})
+"""Facts after which nothing may be wanted any more of what they name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +192,8 @@ class Core:
         self._advance(now)
         self._dispatch(fact)
         self._settle()
-        self._drop_answered(fact)
+        if type(fact) in _ENDS:
+            self._drop_answered(fact)
 
     def on_deadline(self, now: Nanos) -> None:
         """Run everything due at or before `now`; a spurious call is harmless."""
@@ -315,7 +319,7 @@ class Core:
     # -- the step
 
     def _advance(self, now: Nanos) -> None:
-        target = max(self.now, now)
+        target = now if now > self.now else self.now
         while not self.stopped:
             due = self.next_deadline()
             if due is None or due > target:
@@ -339,7 +343,7 @@ class Core:
         elif isinstance(fact, Dialled | DialFailed):
             ended = [a for a in self._actions if a == do.CancelDial(fact.dial)]
         else:
-            return
+            raise AssertionError(f"{type(fact).__name__} ends nothing")
         if ended:
             self.count("action.too_late")
             self._actions = [a for a in self._actions if not any(a is other for other in ended)]
@@ -350,6 +354,8 @@ class Core:
         match fact:
             case FrameReceived():
                 self.frames.on_frame(fact)
+            case Submitted():
+                self.messaging.on_submitted(fact)
             case Heard():
                 self.passing.on_heard(fact)
             case Accepted():
@@ -360,8 +366,6 @@ class Core:
                 self.dials.on_failed(fact)
             case Lost():
                 self._on_lost(fact)
-            case Submitted():
-                self.messaging.on_submitted(fact)
             case SubmittedMany():
                 self.batching.on_submitted(fact)
             case Withdrawn():
@@ -415,6 +419,9 @@ class Core:
 
     def _settle(self) -> None:
         self.attempts.sweep()
+        settled, routing = self._settled, len(self.table)
+        if routing and (self.client, self.stopped, routing) == settled[:3]:
+            return  # with a routing connection the other facts are of no account
         for _ in range(8):
             facts = self._state_facts()
             if facts == self._settled:

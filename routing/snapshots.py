@@ -282,6 +282,7 @@ def _capture_connect(core: Core) -> ConnectMemory:
 
 def _restore_connect(core: Core, memory: ConnectMemory) -> None:
     attempts, responding, now = core.attempts, core.connecting.responding, core.now
+    attempts.known = False
     refill(attempts.by_id, memory.attempts, now)
     attempts.by_name = {attempt.name: attempt.id for _, attempt, _ in memory.attempts}
     attempts.expected.clear()

@@ -37,7 +37,8 @@ class Clock:
     def now(self) -> Nanos:
         """Return the time, never less than any returned before."""
         now = self._ticks() - self._origin
-        self._latest = max(self._latest, now)
+        if now > self._latest:
+            self._latest = now
         return Nanos(self._latest)
 
     def reach(self, at: int) -> None:

@@ -128,6 +128,7 @@ def fire_early(core: Core, due: Due, now: Nanos) -> None:
     elif due.kind == HELLO:
         link = core.links.get(int.from_bytes(due.subject, "big"))
         if link is not None:
+            attempts.known = False
             attempts.unknown.touch(link.connection, now=core.now, ttl=1)
     else:
         core.alarm(due.kind, due.subject, 1)
