@@ -66,6 +66,7 @@ class Inbox:
     __slots__ = (
         "_answer",
         "_bytes_max",
+        "_called",
         "_closed",
         "_counters",
         "_handler_s",
@@ -114,6 +115,8 @@ class Inbox:
         self._waiting_cost = 0
         """Of the messages in it, as they were charged."""
         self._requests: deque[Message] = deque()
+        self._called = False
+        """The loop is about to serve them."""
         self._reader: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -283,44 +286,69 @@ class Inbox:
             self._answer(request, b"no handler for requests", True)
             return
         self._charge(_cost(request))
-        if len(self._running) < REQUESTS_AT_ONCE:
-            self._begin(request)
-        else:
-            self._requests.append(request)
+        self._requests.append(request)
+        if not self._called:
+            # Not within this very call: its owner is amid a step, and more may come with it.
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._serve_waiting)
 
-    def _begin(self, request: Message) -> None:
-        # Made so, no task factory begins it within this very call.
-        task = asyncio.Task(self._serve(request))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    def _serve_waiting(self) -> None:
+        """Call the handler with the requests that wait, as far as there are places."""
+        self._called = False
+        while self._requests and len(self._running) < REQUESTS_AT_ONCE:
+            self._serve(self._requests.popleft())
 
-    async def _serve(self, request: Message) -> None:
-        """Serve this request, then those that wait, so that a place is never left empty."""
-        serving: Message | None = request
-        while serving is not None:
-            try:
-                payload, failed = await self._reply_to(serving)
-            finally:
-                self._charge(-_cost(serving))
-            if not self._closed:
-                self._answer(serving, payload, failed)
-            serving = self._requests.popleft() if self._requests else None
-
-    async def _reply_to(self, request: Message) -> tuple[bytes, bool]:
+    def _serve(self, request: Message) -> None:
+        """Call the handler; a task is made for what has to be waited for alone."""
         assert self._on_request is not None, "requests are queued for a handler only"
+        try:
+            reply = self._on_request(request)
+            if not isinstance(reply, bytes) and inspect.isawaitable(reply):
+                self._wait_for(request, reply)
+                return
+            payload, failed = _reply_bytes(reply), False
+        except (Exception, asyncio.CancelledError) as error:
+            payload, failed = self._told(request, error), True
+        self._end(request, payload, failed)
+
+    def _wait_for(self, request: Message, reply: Awaitable[object]) -> None:
+        # Made so, no task factory begins it within this very call.
+        task = asyncio.Task(self._reply_to(request, reply))
+        self._running.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if inspect.iscoroutine(reply):
+                reply.close()  # of no effect unless the task was called off before it began
+            self._running.discard(task)
+            self._serve_waiting()
+
+        task.add_done_callback(ended)
+
+    async def _reply_to(self, request: Message, reply: Awaitable[object]) -> None:
         limit = asyncio.timeout(self._handler_s)
         try:
-            reply: object = self._on_request(request)
-            if inspect.isawaitable(reply):
-                async with limit:
-                    reply = await reply
-            return _reply_bytes(reply), False
+            async with limit:
+                payload, failed = _reply_bytes(await reply), False
         except Exception as error:
-            self._count_failure(limit)
-            if self._may_log(request.key):
-                log.exception("handler of requests failed on one from %s", short(request.key))
-            # Its text may hold what is nobody else's business; its kind is enough to look it up.
-            return type(error).__name__[:REASON_MAX].encode(), True
+            payload, failed = self._told(request, error, late=limit.expired()), True
+        except BaseException:
+            self._charge(-_cost(request))
+            raise
+        self._end(request, payload, failed)
+
+    def _told(self, request: Message, error: BaseException, *, late: bool = False) -> bytes:
+        """Return what the requester is told of a failure, which is counted and logged here."""
+        self._counters["handler.timed_out" if late else "handler.failed"] += 1
+        if self._may_log(request.key):
+            text = "handler of requests failed on one from %s"
+            log.error(text, short(request.key), exc_info=error)
+        # Its text may hold what is nobody else's business; its kind is enough to look it up.
+        return type(error).__name__[:REASON_MAX].encode()
+
+    def _end(self, request: Message, payload: bytes, failed: bool) -> None:
+        self._charge(-_cost(request))
+        if not self._closed:
+            self._answer(request, payload, failed)
 
     def _count_failure(self, limit: asyncio.Timeout) -> None:
         self._counters["handler.timed_out" if limit.expired() else "handler.failed"] += 1
