@@ -99,7 +99,7 @@ class Attempts:
             clock=None,
         )
         self.known = False
-        """The three filters are as they were when `_due` was worked out; who changes them says so."""
+        """The filters are as they were when `_due` was worked out; who changes them says so."""
         self._due: int | None = None
         self.failed: dict[bytes, tuple[int, int]] = {}
         """name -> (failures in a row, when it may be tried again)."""

@@ -319,7 +319,7 @@ class Core:
     # -- the step
 
     def _advance(self, now: Nanos) -> None:
-        target = now if now > self.now else self.now
+        target = max(self.now, now)
         while not self.stopped:
             due = self.next_deadline()
             if due is None or due > target:

@@ -48,6 +48,8 @@ REQUESTS_AT_ONCE: Final = 64
 REASON_MAX: Final = 128
 """Characters of a handler's failure that the requester is told: the kind of exception only."""
 
+FAILED: Final = "handler of requests failed on one from %s"
+
 log = logging.getLogger("routing")
 
 
@@ -308,7 +310,9 @@ class Inbox:
                 return
             payload, failed = _reply_bytes(reply), False
         except (Exception, asyncio.CancelledError) as error:
-            payload, failed = self._told(request, error), True
+            payload, failed = self._told(error), True
+            if self._may_log(request.key):
+                log.exception(FAILED, short(request.key))
         self._end(request, payload, failed)
 
     def _wait_for(self, request: Message, reply: Awaitable[object]) -> None:
@@ -330,18 +334,17 @@ class Inbox:
             async with limit:
                 payload, failed = _reply_bytes(await reply), False
         except Exception as error:
-            payload, failed = self._told(request, error, late=limit.expired()), True
+            payload, failed = self._told(error, late=limit.expired()), True
+            if self._may_log(request.key):
+                log.exception(FAILED, short(request.key))
         except BaseException:
             self._charge(-_cost(request))
             raise
         self._end(request, payload, failed)
 
-    def _told(self, request: Message, error: BaseException, *, late: bool = False) -> bytes:
-        """Return what the requester is told of a failure, which is counted and logged here."""
+    def _told(self, error: BaseException, *, late: bool = False) -> bytes:
+        """Count a failure and return what the requester is told of it."""
         self._counters["handler.timed_out" if late else "handler.failed"] += 1
-        if self._may_log(request.key):
-            text = "handler of requests failed on one from %s"
-            log.error(text, short(request.key), exc_info=error)
         # Its text may hold what is nobody else's business; its kind is enough to look it up.
         return type(error).__name__[:REASON_MAX].encode()
 

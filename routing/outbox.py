@@ -112,14 +112,13 @@ class Outbox:
         self.latest += 1
         return self.latest
 
-    def expect(self, wanted: int, came: list[GroupReply]) -> tuple[int, asyncio.Future[None]]:
-        """Return the reference of a request to be sent, and what ends when `came` has `wanted`."""
+    def expect(self, reference: int, wanted: int, came: list[GroupReply]) -> asyncio.Future[None]:
+        """Return what ends when `came` has `wanted` replies to a request that is to be sent."""
         if self._closed:
             raise NotConnected("we have stopped")
-        reference = self.next_reference()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._expected[reference] = Expected(wanted, came, done)
-        return reference, done
+        return done
 
     def forget(self, reference: int) -> None:
         """Nobody waits for this reply any longer; a late one is counted."""
@@ -177,7 +176,9 @@ class Outbox:
         """A request or a message has come to nothing."""
         expected, carried = self._expected.get(reference), self._carried.get(reference)
         if expected is not None and not expected.done.done():
-            expected.done.set_exception(failure(reason))
+            late = reason == "timed out"
+            # Who asked knows best how long he has waited.
+            expected.done.set_exception(TimeoutError() if late else failure(reason))
         elif carried is not None and not carried.through.done():
             carried.through.set_exception(failure(reason))
         elif reference == self._sending:
@@ -251,6 +252,8 @@ def checked_destination(dst: object) -> Address:
     Raises:
         UsageError: it is no address, or one of its names or keys has not 32 bytes.
     """
+    if type(dst) is NodeAddress and type(dst.name) is bytes and len(dst.name) == NAME_BYTES:
+        return dst
     # A `Name` is bytes to us and no bytes to the encoder: plain ones go out.
     match dst:
         case NodeAddress(name=name):
@@ -308,6 +311,10 @@ def checked_payload(payload: object, limits: Limits, dst: object) -> bytes:
         UsageError: it is not bytes, not one piece of memory, or larger than `large_bytes_max`; to
             a group, than `payload_bytes_max`.
     """
+    if type(payload) is bytes and len(payload) <= min(
+        limits.payload_bytes_max, limits.large_bytes_max
+    ):
+        return payload
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise UsageError(
             f"payload of type {type(payload).__name__} must be bytes, bytearray or memoryview"

@@ -46,6 +46,11 @@ class PatientHost(Host):
         self._execute[do.DeliverMany] = lambda action: take(action.messages, action.size)
         self._execute[do.Relieved] = lambda action: relieved()
 
+    def has_room_for(self, token: Token) -> bool:
+        """Tell whether the line of a token has room, or there is none such."""
+        line: Line | None = self.tokens.get(token)
+        return line is None or line.queued <= self.limits.write_bytes_max // 2
+
     async def room(self, token: Token | None) -> None:
         """Return when the line of a token has room; at once if there is none such.
 
@@ -54,7 +59,7 @@ class PatientHost(Host):
         """
         while token is not None:
             line: Line | None = self.tokens.get(token)
-            if line is None or line.queued <= self.limits.write_bytes_max // 2:
+            if line is None or self.has_room_for(token):
                 return
             waiting = (self._blocked or {}).get(line.serial)
             if waiting is None:

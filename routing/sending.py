@@ -11,6 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from routing._batch import survey
@@ -140,7 +141,8 @@ class Sending(ABC):
         once = _is_once(delivery)
         if self._is_large(body):
             return await self._carry(destination, body, claim, wait, progress)
-        await self._ready(destination, wait, len(body))
+        if not self._goes(destination):
+            await self._ready(destination, wait, len(body))
         if plain and self._gathers(destination, body, delivery):
             return self._outbox.latest
         return await self._send_whole(destination, body, signed, once, wait, claim, chosen)
@@ -159,7 +161,7 @@ class Sending(ABC):
             try:
                 with self._outbox.sending() as reference:
                     kind = MessageKind.MESSAGE
-                    self._submit(reference, kind, destination, body, signed, once, 0, claim, chosen)
+                    self._submit(reference, kind, destination, body, signed, once, claim, chosen)
                 return reference
             except TooBusy:
                 routed = signed or claim is not None or bool(chosen)
@@ -331,39 +333,64 @@ class Sending(ABC):
         if not 0 < timeout < float("inf"):
             raise UsageError(f"request(timeout={timeout}) must be more than 0 seconds")
         came: list[GroupReply] = []
+        question = Submitted(
+            self._outbox.next_reference(),
+            MessageKind.REQUEST,
+            destination,
+            body,
+            b"",
+            False,
+            max(1, int(timeout * SECOND)),
+            signed,
+            authority=claim,
+            replies=wanted,
+            agree=agree,
+        )
         try:
+            if not large and not isinstance(dst, GroupAddress) and self._goes(destination):
+                # Nothing but the reply is waited for, and the core knows how long.
+                await self._exchange(question, came)
+                return came
             async with asyncio.timeout(timeout):
                 await self._ready(destination, wait, len(body))
                 if large:
                     await self._place()
-                reference, replies = self._outbox.expect(wanted, came)
-                try:
-                    if large:
-                        self._begin_large(reference, progress)
-                    limit = max(1, int(timeout * SECOND))
-                    self._submit(
-                        reference,
-                        MessageKind.REQUEST,
-                        destination,
-                        body,
-                        signed=signed,
-                        timeout_ns=limit,
-                        authority=claim,
-                        replies=wanted,
-                        agree=agree,
-                    )
-                    await replies
-                    return came
-                finally:
-                    self._outbox.forget(reference)
-                    if large or replies.cancelled() or not replies.done():
-                        self._withdraw(reference)
+                await self._exchange(question, came, large=large, progress=progress)
+                return came
         except RequestTimedOut as error:
             error.replies = came
             raise
         except TimeoutError:
             least = "no reply" if wanted == 1 else f"{len(came)} of {wanted} replies"
             raise RequestTimedOut(f"{least} within {timeout} s", came) from None
+
+    async def _exchange(
+        self,
+        question: Submitted,
+        came: list[GroupReply],
+        *,
+        large: bool = False,
+        progress: OnProgress | None = None,
+    ) -> None:
+        """Hand a request to the core and return when all replies have come."""
+        reference = question.reference
+        replies = self._outbox.expect(reference, question.replies, came)
+        try:
+            if large:
+                self._begin_large(reference, progress)
+            self._hand(question)
+            await replies
+        finally:
+            self._outbox.forget(reference)
+            if large or replies.cancelled() or not replies.done():
+                self._withdraw(reference)
+
+    def _goes(self, dst: Address) -> bool:
+        """Tell whether a message may leave at once: `_ready` would wait for nothing."""
+        host, core = self._serving(), self._running()
+        if core.client or core.state.phase is not Phase.CONNECTED:
+            return False
+        return all(map(host.has_room_for, ways_out(core, dst)))
 
     async def _ready(self, dst: Address, wait: bool, size: int) -> None:
         self._serving()
@@ -430,27 +457,12 @@ class Sending(ABC):
         payload: bytes,
         signed: bool = False,
         once: bool = False,
-        timeout_ns: int = 0,
         authority: Authority | None = None,
         message_id: bytes = b"",
-        replies: int = 1,
-        agree: bool = False,
     ) -> None:
-        fact = Submitted(
-            reference,
-            kind,
-            dst,
-            payload,
-            b"",
-            False,
-            timeout_ns,
-            signed,
-            acknowledged=not once,
-            authority=authority,
-            message_id=message_id,
-            replies=replies,
-            agree=agree,
-        )
+        fact = Submitted(reference, kind, dst, payload, b"", False, 0, signed, not once)
+        if authority is not None:
+            fact = replace(fact, authority=authority, message_id=message_id)
         self._hand(fact)
 
     def _answer(self, request: Message, payload: bytes, failed: bool) -> None:

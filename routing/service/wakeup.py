@@ -37,8 +37,7 @@ class Clock:
     def now(self) -> Nanos:
         """Return the time, never less than any returned before."""
         now = self._ticks() - self._origin
-        if now > self._latest:
-            self._latest = now
+        self._latest = max(self._latest, now)
         return Nanos(self._latest)
 
     def reach(self, at: int) -> None:

@@ -53,15 +53,15 @@ def test_reply_reaches_whoever_waits_for_it() -> None:
     async def body() -> None:
         outbox = Outbox(Counter(), list[Event]().append)
         came: list[GroupReply] = []
-        first, second = outbox.expect(1, []), outbox.expect(2, came)
-        outbox.answered(answer(second[0], b"two"))
-        outbox.failed(first[0], "handler failed: LookupError")
-        assert not second[1].done()
-        outbox.answered(answer(second[0], b"three"))
-        await second[1]
+        first, second = outbox.expect(1, 1, []), outbox.expect(2, 2, came)
+        outbox.answered(answer(2, b"two"))
+        outbox.failed(1, "handler failed: LookupError")
+        assert not second.done()
+        outbox.answered(answer(2, b"three"))
+        await second
         assert [reply.payload for reply in came] == [b"two", b"three"]
         with pytest.raises(HandlerFailed, match="LookupError"):
-            await first[1]
+            await first
 
     asyncio.run(body())
 
@@ -71,12 +71,12 @@ def test_late_reply_and_late_failure_are_counted() -> None:
         counters: Counter[str] = Counter()
         told = list[Event]()
         outbox = Outbox(counters, told.append)
-        reference, _ = outbox.expect(1, [])
-        outbox.forget(reference)
-        outbox.answered(answer(reference, b""))
-        outbox.failed(reference, "unroutable")
+        outbox.expect(1, 1, [])
+        outbox.forget(1)
+        outbox.answered(answer(1, b""))
+        outbox.failed(1, "unroutable")
         assert counters == {"reply.late": 1, "undeliverable": 1}
-        assert told == [Undelivered(reference, "unroutable")]
+        assert told == [Undelivered(1, "unroutable")]
         assert len(outbox) == 0
 
     asyncio.run(body())
@@ -85,12 +85,12 @@ def test_late_reply_and_late_failure_are_counted() -> None:
 def test_close_fails_who_waits_and_who_comes_later() -> None:
     async def body() -> None:
         outbox = Outbox(Counter(), list[Event]().append)
-        _, reply = outbox.expect(1, [])
+        reply = outbox.expect(1, 1, [])
         outbox.close()
         with pytest.raises(NotConnected):
             await reply
         with pytest.raises(NotConnected):
-            outbox.expect(1, [])
+            outbox.expect(2, 1, [])
 
     asyncio.run(body())
 
