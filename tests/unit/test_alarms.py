@@ -85,3 +85,42 @@ def test_next_is_the_earliest_of_what_was_set_last(entries: list[tuple[int, int]
         alarms.set(("kind", bytes((number,))), at)
     last = dict(entries)
     assert alarms.first == min(last.values(), default=None)
+
+
+@given(st.lists(st.tuples(st.sampled_from("scp"), st.integers(0, 40), st.integers(0, 20))))
+def test_they_are_a_map_of_names_to_times_whatever_is_called_off(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    alarms = Alarms()
+    model: dict[Alarm, tuple[int, int]] = {}
+    for number, (what, who, at) in enumerate(steps):
+        name = ("kind", bytes((who,)))
+        if what == "s":
+            alarms.set(name, at)
+            model[name] = (at, number)
+        elif what == "c":
+            alarms.cancel(name)
+            model.pop(name, None)
+        else:
+            due = min(model, key=lambda each: model[each], default=None)
+            wanted = due if due is not None and model[due][0] <= at else None
+            assert alarms.pop_due(at) == wanted
+            if wanted is not None:
+                del model[wanted]
+        assert alarms.first == min((at for at, _ in model.values()), default=None)
+        assert len(alarms) == len(model)
+    assert [(at, name) for at, name, _ in alarms.export()] == [
+        (model[each][0], each[0]) for each in sorted(model, key=lambda each: model[each])
+    ]
+
+
+def test_what_is_called_off_takes_no_more_room_than_what_is_set_and_a_little() -> None:
+    alarms = Alarms()
+    for number in range(10):
+        alarms.set(("lasting", bytes((number,))), number)
+    for number in range(10_000):
+        alarms.set(("passing", number.to_bytes(4, "big")), 1_000 + number)
+        alarms.set(("moving", b""), 100_000 - number)
+        alarms.cancel(("passing", number.to_bytes(4, "big")))
+    assert len(alarms) == 11
+    assert len(alarms._heap) < 100
