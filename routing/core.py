@@ -281,7 +281,8 @@ class Core:
 
     def count(self, what: str) -> None:
         """Count one."""
-        self.journal.count(what)
+        counters = self.journal.counters
+        counters[what] = counters.get(what, 0) + 1
 
     def note(self, subject: bytes, text: str) -> None:
         """Remember a decision about a name or a key."""

@@ -66,6 +66,13 @@ class Frames:
             FrameKind.THROTTLED: (Throttled, self._on_throttled),
         }
 
+        self._raw: dict[FrameKind, Callable[[Link, bytes], None]] = {
+            FrameKind.ROUTED: core.relay.on_frame,
+            FrameKind.GROUP_COPY: core.relay.on_copy,
+            FrameKind.BATCH: core.batching.on_batch,
+        }
+        """Who takes a body apart himself."""
+
     def on_frame(self, fact: FrameReceived) -> None:
         """Hand one frame over, or close what sent it."""
         core = self.core
@@ -74,24 +81,20 @@ class Frames:
             core.count("frame.dead_token")
             return
         core.suspects.on_heard(link)
-        if fact.kind not in ALLOWED[link.role]:
-            hello = fact.kind is FrameKind.HELLO or link.role is LinkRole.UNKNOWN
+        kind = fact.kind
+        if kind not in ALLOWED[link.role]:
+            hello = kind is FrameKind.HELLO or link.role is LinkRole.UNKNOWN
             core.count(f"frame.not_allowed.{link.role.name.lower()}")
             self.hang_up(link, CloseCode.BAD_HELLO if hello else CloseCode.BAD_FRAME, "kind")
             return
-        if fact.kind is FrameKind.ROUTED:
-            core.relay.on_frame(link, fact.body)
+        raw = self._raw.get(kind)
+        if raw is not None:
+            raw(link, fact.body)
             return
-        if fact.kind is FrameKind.GROUP_COPY:
-            core.relay.on_copy(link, fact.body)
-            return
-        if fact.kind is FrameKind.BATCH:
-            core.batching.on_batch(link, fact.body)
-            return
-        record, handler = self._handlers[fact.kind]
+        record, handler = self._handlers[kind]
         decoded = decode(record, fact.body)
         if decoded is None:
-            self.malformed(link, fact.kind.name)
+            self.malformed(link, kind.name)
             return
         handler(link, decoded)
 

@@ -7,7 +7,7 @@ cannot be answered fails with a reason and never hangs.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from routing import actions as do
 from routing._filter import TimedFilter
@@ -42,6 +42,10 @@ UNROUTABLE_WINDOW_NS = 30 * SECOND
 """An Unroutable for a message sent longer ago is of no use to its sender."""
 
 
+REQUEST: Final = MessageKind.REQUEST
+REPLY: Final = MessageKind.REPLY
+"""Bound here, for looking up a member of an enumeration takes as long as a call."""
+
 DIRECT_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY})
 """Kinds that go over the connection to their consumer itself, unsigned."""
 
@@ -75,17 +79,17 @@ class Messaging:
         if core.name is None and core.bootstrapping.proxy() is None:
             core.act(do.Failed(fact.reference, "not connected"))
             return
-        if core.parts.is_large(len(fact.payload)):
+        size, kind = len(fact.payload), fact.kind
+        large = core.parts.is_large(size)
+        if large:
             reason = core.parts.refuses(fact)
             if reason:
                 self._refuse_large(fact, reason)
                 return
-        elif fact.acknowledged and (
-            core.delivery.refuses(len(fact.payload)) or core.receipts.refuses(len(fact.payload))
-        ):
+        elif fact.acknowledged and (core.delivery.refuses(size) or core.receipts.refuses(size)):
             core.count("message.busy")
             # Who sends to a neighbour may wait: what has been taken there is soon known.
-            core.batching.pressed |= core.receipts.refuses(len(fact.payload))
+            core.batching.pressed |= core.receipts.refuses(size)
             core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
             return
         if fact.authority is not None and self._vote_or_refuse(fact, fact.authority):
@@ -94,10 +98,12 @@ class Messaging:
             return
         message_id = core.dice.bytes(16)
         body = fact.payload
-        if fact.kind is MessageKind.REPLY:
-            fact = replace(fact, destination=core.answers.address(fact))
-            body = encode(Reply(fact.id, fact.token, fact.failed, fact.payload))
-        if fact.kind is MessageKind.REQUEST:
+        if kind is REPLY:
+            to = core.answers.address(fact)
+            if to is not fact.destination:
+                fact = replace(fact, destination=to)
+            body = encode(Reply(fact.id, fact.token, fact.failed, body))
+        elif kind is REQUEST:
             if len(self.pending) >= core.limits.consumed_entries:
                 core.act(do.Failed(fact.reference, "busy: too many requests under way"))
                 return
@@ -110,12 +116,12 @@ class Messaging:
             core.alarm("request", message_id, fact.timeout_ns)
             if agree:
                 core.agreement.begin(message_id, pending)
-        elif fact.kind is MessageKind.MESSAGE:
+        elif kind is MessageKind.MESSAGE:
             self.sent.insert(message_id, fact.reference, now=core.now)
             self.sent.expire(now=core.now)
-        if not self._send(fact, message_id, body):
+        if not self._send(fact, message_id, body, large=large):
             self.fail(message_id, fact.reference, "not connected: no way out")
-        elif fact.kind is MessageKind.REPLY and not core.parts.is_large(len(fact.payload)):
+        elif kind is REPLY and not large:
             core.owing.settle(fact.id, fact.destination)
 
     def _vote_or_refuse(self, fact: Submitted, authority: Authority) -> bool:
@@ -136,7 +142,7 @@ class Messaging:
             return False
         return True
 
-    def _send(self, fact: Submitted, message_id: bytes, body: bytes) -> bool:
+    def _send(self, fact: Submitted, message_id: bytes, body: bytes, *, large: bool) -> bool:
         core = self.core
         destination = fact.destination
         if isinstance(destination, NodeAddress) and destination.name == core.name:
@@ -152,7 +158,7 @@ class Messaging:
                 authority=fact.authority,
             )
             return True
-        if core.parts.is_large(len(fact.payload)):
+        if large:
             core.answers.on_replied(fact, message_id, body)
             return core.parts.begin(fact, message_id, body)
         # The channel proves a key, and says nothing of what its holder claims.
@@ -201,7 +207,7 @@ class Messaging:
         if ours:
             core.relay.deliver_own_group(envelope, group)
             return True
-        if kind is MessageKind.REQUEST:
+        if kind is REQUEST:
             core.moving.keep(message_id, envelope)
         if once:
             core.throttling.reserve(len(envelope.signed))
@@ -343,11 +349,11 @@ class Messaging:
         authority: Authority | None = None,
     ) -> None:
         core = self.core
-        if kind is MessageKind.REPLY:
+        if kind is REPLY:
             self._on_reply(source, key, body)
             return
         core.count("message.delivered")
-        request = kind is MessageKind.REQUEST
+        request = kind is REQUEST
         token = token_of(message_id, body) if request else b""
         message = Message(
             source, destination, body, key, proof, message_id, request, token, authority
@@ -364,7 +370,7 @@ class Messaging:
         if not may_answer(pending.destination, source) or reply.token != pending.token:
             core.count("reply.forged")
             return
-        heard = any(each.key == key for each in pending.opinions)
+        heard = pending.opinions and any(each.key == key for each in pending.opinions)
         if heard or key in pending.answered or key in pending.failures:
             core.count("reply.repeated")
             return

@@ -86,6 +86,8 @@ class Owing:
 
     def settle(self, request_id: bytes, to: Address) -> None:
         """The reply to a request is on its way to `to`; it acknowledges the request."""
+        if not self.open:
+            return
         subject = _subject(to, request_id)
         if self.open.pop(subject, None) is not None:
             self.core.alarms.cancel(("owed", subject))

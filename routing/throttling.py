@@ -105,13 +105,17 @@ class Throttling:
 
     def reserve(self, size: int) -> int:
         """Pay for a message of ours; return in how many nanoseconds it may leave."""
-        proxy = self.core.bootstrapping.proxy() if self.core.client else None
+        if not self.core.client:
+            return 0
+        proxy = self.core.bootstrapping.proxy()
         if proxy is None or proxy.allowance is None:
             return 0
         return proxy.allowance.reserve(size, self.core.now)
 
     def pays(self, size: int) -> bool:
         """Pay for a message that leaves at once; False if it must wait: what is routed can."""
+        if not self.core.client:
+            return True
         if self.must_wait(size, self.core.now):
             return False
         self.reserve(size)
@@ -120,6 +124,8 @@ class Throttling:
     def refuses(self, fact: Submitted) -> bool:
         """Fail what is beyond our allowance. Replies and parts wait instead, each its turn."""
         core = self.core
+        if not core.client:
+            return False
         size = len(fact.payload)
         if fact.kind is MessageKind.REPLY or core.parts.is_large(size):
             return False
