@@ -91,6 +91,8 @@ class Agreement:
     def forget(self, message_id: bytes, pending: Pending) -> None:
         """The request has ended, one way or another."""
         self.asked.pop(message_id, None)
+        if not pending.opinions:
+            return
         self.bytes -= sum(map(len, _distinct(pending.opinions)))
         pending.opinions = []
 

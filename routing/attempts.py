@@ -99,8 +99,9 @@ class Attempts:
             clock=None,
         )
         self.known = False
-        """The filters are as they were when `_due` was worked out; who changes them says so."""
-        self._due: int | None = None
+        """The filters are as they were when `due` was worked out; who changes them says so."""
+        self.due: int | None = None
+        """When the earliest of them may expire, while `known`."""
         self.failed: dict[bytes, tuple[int, int]] = {}
         """name -> (failures in a row, when it may be tried again)."""
 
@@ -232,7 +233,7 @@ class Attempts:
     def sweep(self) -> None:
         """Close what has aged or been evicted; nothing departed stays behind."""
         core, now = self.core, self.core.now
-        if self.known and (self._due is None or now < self._due):
+        if self.known and (self.due is None or now < self.due):
             return
         self.known = False
         for _, attempt in self.by_id.expire(now=now):
@@ -271,15 +272,15 @@ class Attempts:
     def next_expiry(self) -> int | None:
         """Return when the earliest entry of the three filters may be due."""
         if self.known:
-            return self._due
+            return self.due
         now = self.core.now
         due = self.by_id.next_expiry(now)
         for each in (self.expected, self.unknown):
             at = each.next_expiry(now)
             if at is not None and (due is None or at < due):
                 due = at
-        self.known, self._due = True, None if due is None else int(due)
-        return self._due
+        self.known, self.due = True, None if due is None else int(due)
+        return self.due
 
     @property
     def backlog(self) -> int:

@@ -189,7 +189,11 @@ class Core:
 
     def handle(self, fact: Input, now: Nanos) -> None:
         """Take in one fact. Deadlines that lie before it are run first, each at its own time."""
-        self._advance(now)
+        due, target = self.next_deadline(), max(self.now, now)
+        if due is not None and due <= target:
+            self._advance(now)
+        else:
+            self.now = target
         self._dispatch(fact)
         self._settle()
         if type(fact) in _ENDS:
@@ -209,7 +213,8 @@ class Core:
         """Return when `on_deadline` is wanted next, or None: the only timer there is."""
         if self.stopped:
             return None
-        alarm, expiry = self.alarms.first, self.attempts.next_expiry()
+        alarm, attempts = self.alarms.first, self.attempts
+        expiry = attempts.due if attempts.known else attempts.next_expiry()
         if alarm is None or (expiry is not None and expiry < alarm):
             alarm = expiry
         return None if alarm is None else Nanos(alarm)
@@ -419,7 +424,9 @@ class Core:
                 assert_never(link.role)
 
     def _settle(self) -> None:
-        self.attempts.sweep()
+        attempts = self.attempts
+        if not attempts.known or (attempts.due is not None and attempts.due <= self.now):
+            attempts.sweep()
         settled, routing = self._settled, len(self.table)
         if routing and (self.client, self.stopped, routing) == settled[:3]:
             return  # with a routing connection the other facts are of no account

@@ -472,11 +472,12 @@ class Door(Sending):
         return self._core
 
     def _serving(self) -> PatientHost:
-        self._running()
-        if self._host is None or self._is_over():
+        host = self._host
+        if host is None or self._ending is not None:
+            self._running()
             self._fault_told = True
             raise self._watch.why_over("we have stopped")
-        return self._host
+        return host
 
     def __repr__(self) -> str:
         own = "not started" if self._core is None else str(self.name or self.key[:4].hex())

@@ -142,8 +142,8 @@ class Receipts:
         link, line = self.core.links.get(token), self.lines.get(token)
         if link is None or line is None or line.nonce:
             return
-        watched = (self.handed, self.core.batching.handed)
-        line.since = [each for each in line.since if any(each in one for one in watched)]
+        single, batches = self.handed, self.core.batching.handed
+        line.since = [each for each in line.since if each in single or each in batches]
         if line.since:
             self._ask(link, line)
 
