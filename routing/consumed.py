@@ -44,7 +44,8 @@ class Consumed:
         # Linked in C: the first is found at once however many have gone before it.
         self._entries: OrderedDict[bytes, tuple[int, bool]] = OrderedDict()
         self._sources: dict[bytes, OrderedDict[bytes, None]] = {}
-        self._largest: SortedList[tuple[int, bytes]] = SortedList()
+        self._largest: SortedList[tuple[int, bytes]] | None = None
+        """Sources by how much they have; kept from when there is no room until half is free."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,6 +65,8 @@ class Consumed:
     def admit(self, subject: bytes, now: int, *, taken: bool = True) -> int:
         """Remember a message that is not held yet; O(log n) in the number of sources.
 
+        When the room becomes full it is O(n) once: until then nobody counts who has most.
+
         Args:
             subject: The key of the source, 32 bytes, and the id.
             now: Nanoseconds, never less than before.
@@ -76,6 +79,8 @@ class Consumed:
         self._expire(now)
         key = subject[:NAME_BYTES]
         if len(self._entries) >= self.capacity:
+            if self._largest is None:
+                self._largest = SortedList((len(own), key) for key, own in self._sources.items())
             count, largest = self._largest[-1]
             if self.of_source(key) >= count:
                 largest = key
@@ -93,21 +98,25 @@ class Consumed:
         own = self._sources.get(key)
         if own is None:
             own = self._sources[key] = OrderedDict()
-        else:
+        elif self._largest is not None:
             self._largest.remove((len(own), key))
         own[subject] = None
         self._entries[subject] = (at, taken)
-        self._largest.add((len(own), key))
+        if self._largest is not None:
+            self._largest.add((len(own), key))
 
     def _drop(self, subject: bytes) -> None:
         key = subject[:NAME_BYTES]
         own = self._sources[key]
-        self._largest.remove((len(own), key))
+        if self._largest is not None:
+            self._largest.remove((len(own), key))
         del own[subject], self._entries[subject]
-        if own:
-            self._largest.add((len(own), key))
-        else:
+        if not own:
             del self._sources[key]
+        elif self._largest is not None:
+            self._largest.add((len(own), key))
+        if len(self._entries) < self.capacity // 2:
+            self._largest = None
 
     def _expire(self, now: int) -> None:
         while self._entries:
@@ -124,6 +133,6 @@ class Consumed:
         """Replace everything by what `export` returned."""
         self._entries.clear()
         self._sources.clear()
-        self._largest.clear()
+        self._largest = None
         for subject, at, taken in entries:
             self._enter(subject, at, taken)

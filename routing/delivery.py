@@ -140,6 +140,8 @@ class Delivery:
         ways = self.core.relay.ways(entry.destination)
         if not ways:
             return b""
+        if not entry.hops:
+            return ways[0]
         used = {hop: route for route, hop in enumerate(entry.hops)}
         return min(ways, key=lambda name: used.get(name, -1))
 

@@ -231,8 +231,8 @@ class Messaging:
                 return None
             if destination.name in core.table:
                 return core.link_to(destination.name)
-            proxy = core.bootstrapping.proxy()
-            if core.client and proxy is not None and proxy.name == destination.name:
+            proxy = core.bootstrapping.proxy() if core.client else None
+            if proxy is not None and proxy.name == destination.name:
                 return proxy
         elif isinstance(destination, ClientAddress) and destination.proxy == core.name:
             for link in core.links_of(LinkRole.CLIENT):
@@ -313,8 +313,7 @@ class Messaging:
     def _is_first(self, arrival: Arrival) -> bool:
         """Enter a message and tell its source that we have it; False if it is not to be taken."""
         core, signed = self.core, arrival.signed
-        known = signed.key + signed.id in self.consumed
-        if known or core.receipts.has(signed.key, signed.id):
+        if signed.key + signed.id in self.consumed or core.receipts.has(signed.key, signed.id):
             core.count("message.duplicate")
             core.delivery.acknowledge(arrival)
             core.answers.on_asked_again(arrival)

@@ -263,9 +263,10 @@ class Receipts:
 
     def has(self, key: bytes, message_id: bytes) -> bool:
         """Tell whether a message of this key came over its own connection before, or its batch."""
-        now, batch = self.core.now, batch_id(message_id)
-        rooms = (self.heard.get(key), self.ended.get(key, now=now))
-        return any(
-            room is not None and (room.contains(message_id, now) or room.contains(batch, now))
-            for room in rooms
-        )
+        now = self.core.now
+        for room in (self.heard.get(key), self.ended.get(key, now=now)):
+            if room is not None and (
+                room.contains(message_id, now) or room.contains(batch_id(message_id), now)
+            ):
+                return True
+        return False

@@ -7,7 +7,8 @@ answered Unroutable, never dropped in silence.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from routing._inbound import repeat_digest
 from routing.actions import BULK
@@ -51,7 +52,12 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.B
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
+_BALLOT: Final = MessageKind.BALLOT
+_CONSUMED: Final = {kind: f"consumed.{kind.name.lower()}" for kind in MessageKind}
+"""What is counted of each kind."""
+
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
+HUNG_ON = (LinkRole.BOOTSTRAP, LinkRole.FEELER)
 
 
 class Relay:
@@ -209,7 +215,7 @@ class Relay:
         envelope, signed = opened
         if self._is_wild(link, envelope):
             return
-        if not self._may_send(link, signed):
+        if link.role in HANGERS and not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
             return
         if not core.throttling.allows(link, signed.kind, signed.id, len(envelope.signed)):
@@ -217,7 +223,7 @@ class Relay:
         if not self._is_new(link, envelope):
             core.count("routed.duplicate")
             return
-        if link.role in (LinkRole.BOOTSTRAP, LinkRole.FEELER):
+        if link.role in HUNG_ON:
             self._for_hanger(link, signed, envelope)
             return
         self._route(link, signed, envelope)
@@ -242,8 +248,6 @@ class Relay:
 
     def _may_send(self, link: Link, signed: Signed) -> bool:
         """What hangs on us speaks for itself only, and only of what it hangs on us for."""
-        if link.role not in HANGERS:
-            return True
         own = signed.source == ClientAddress(self.core.name or b"", link.key)
         kinds = CLIENT_KINDS if link.role is LinkRole.CLIENT else JOINER_KINDS
         return own and signed.key == link.key and signed.kind in kinds
@@ -426,13 +430,14 @@ class Relay:
         if not self.is_genuine(arrival):
             core.count("routed.forged")
             return
-        fault = claim_fault(signed)
+        kind = signed.kind
+        fault = claim_fault(signed) if signed.authority or kind is _BALLOT else ""
         if fault:
             core.count("authority.refused")
             core.note(signed.key, f"authority refused: {fault}")
             return
-        core.count(f"consumed.{signed.kind.name.lower()}")
-        core.message_handlers[signed.kind](arrival)
+        core.count(_CONSUMED[kind])
+        core.message_handlers[kind](arrival)
 
     def is_genuine(self, arrival: Arrival) -> bool:
         """Tell whether a message is signed by the source it names."""
@@ -447,12 +452,17 @@ class Relay:
         match source:
             case NodeAddress():
                 origin = signed.origin
-                name = network_name(client_name(signed.key), origin[:32], origin[32:])
-                return len(origin) == 64 and name == source.name
+                return len(origin) == 64 and _name_of(signed.key, origin) == source.name
             case ClientAddress():
                 return source.key == signed.key
             case _:
                 return False
+
+
+@lru_cache(maxsize=4_096)
+def _name_of(key: bytes, origin: bytes) -> bytes:
+    """Return the name that follows from a key and n1 | n2; a source sends more than once."""
+    return network_name(client_name(key), origin[:32], origin[32:])
 
 
 def _may_be_copied(signed: Signed) -> bool:
