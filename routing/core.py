@@ -286,8 +286,7 @@ class Core:
 
     def count(self, what: str) -> None:
         """Count one."""
-        counters = self.journal.counters
-        counters[what] = counters.get(what, 0) + 1
+        self.journal.count(what)
 
     def note(self, subject: bytes, text: str) -> None:
         """Remember a decision about a name or a key."""
