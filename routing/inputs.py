@@ -6,8 +6,10 @@ has said `Close`, the token is dead and no further input may name it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar, dataclass_transform
+
+import msgspec
 
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Nanos
@@ -33,6 +35,9 @@ __all__ = [
     "Submitted",
     "SubmittedMany",
     "Withdrawn",
+    "changed",
+    "fields_of",
+    "record",
 ]
 
 T = TypeVar("T")
@@ -41,8 +46,32 @@ if TYPE_CHECKING:
 
     @dataclass_transform(frozen_default=True)
     def record(cls: type[T]) -> type[T]: ...
+    def changed(record: T, /, **fields: object) -> T: ...
+    def fields_of(record: object) -> tuple[str, ...]: ...
 else:
-    record = dataclass(slots=True)
+
+    def record(cls):
+        """Return a record of these fields: made in a fraction of the time that a dataclass takes.
+
+        The collector of cycles passes it by, for a record is not changed and so is in none.
+        """
+        inside = {
+            name: value
+            for name, value in vars(cls).items()
+            if name not in ("__annotations__", "__dict__", "__weakref__")
+        }
+        fields = [
+            (name, kind, inside.pop(name)) if name in inside else (name, kind)
+            for name, kind in cls.__annotations__.items()
+        ]
+        return msgspec.defstruct(
+            cls.__name__, fields, namespace=inside, module=cls.__module__, gc=False
+        )
+
+    changed = msgspec.structs.replace
+    """Return a record like this one but for some fields."""
+    fields_of = attrgetter("__struct_fields__")
+    """Return the names of its fields, in order."""
 
 
 @record

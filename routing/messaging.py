@@ -6,7 +6,6 @@ cannot be answered fails with a reason and never hangs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from routing import actions as do
@@ -15,7 +14,7 @@ from routing.authority import is_of_group, own_fault
 from routing.bodies import Reply, Unroutable
 from routing.consumed import Consumed
 from routing.events import Message, Proof
-from routing.inputs import Submitted
+from routing.inputs import Submitted, changed
 from routing.limits import QUORUM_SIZE, SECOND
 from routing.links import Arrival, Link
 from routing.messages import (
@@ -101,7 +100,7 @@ class Messaging:
         if kind is REPLY:
             to = core.answers.address(fact)
             if to is not fact.destination:
-                fact = replace(fact, destination=to)
+                fact = changed(fact, destination=to)
             body = encode(Reply(fact.id, fact.token, fact.failed, body))
         elif kind is REQUEST:
             if len(self.pending) >= core.limits.consumed_entries:
@@ -218,7 +217,7 @@ class Messaging:
         """A large message cannot be sent; who waits for a reply is told so in place of it."""
         self.core.count("large.refused")
         if fact.kind is MessageKind.REPLY:
-            self.on_submitted(replace(fact, payload=reason.encode(), failed=True))
+            self.on_submitted(changed(fact, payload=reason.encode(), failed=True))
         else:
             self.core.act(do.Failed(fact.reference, reason))
 

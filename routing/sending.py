@@ -11,7 +11,6 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from routing._batch import survey
@@ -20,7 +19,7 @@ from routing.core import Core
 from routing.errors import NotConnected, RequestTimedOut, TooBusy, UsageError
 from routing.events import Message
 from routing.gathering import Gathering
-from routing.inputs import Submitted, SubmittedMany, Withdrawn
+from routing.inputs import Submitted, SubmittedMany, Withdrawn, changed
 from routing.limits import GROUP_SIZE, QUORUM_SIZE, SECOND
 from routing.messages import Address, Authority, GroupAddress, MessageKind
 from routing.names import Name
@@ -462,7 +461,7 @@ class Sending(ABC):
     ) -> None:
         fact = Submitted(reference, kind, dst, payload, b"", False, 0, signed, not once)
         if authority is not None:
-            fact = replace(fact, authority=authority, message_id=message_id)
+            fact = changed(fact, authority=authority, message_id=message_id)
         self._hand(fact)
 
     def _answer(self, request: Message, payload: bytes, failed: bool) -> None:

@@ -7,13 +7,12 @@ The digest covers (time, node, fact or action) in a spelling of our own for the 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import fields
 from enum import Enum
 from hashlib import blake2b
 from struct import Struct as Packing
 
 from routing.actions import Action, Send
-from routing.inputs import FrameReceived, Input
+from routing.inputs import FrameReceived, Input, fields_of
 from routing.limits import SECOND
 
 __all__ = ["RECENT_EVENTS", "Trace", "describe"]
@@ -81,11 +80,11 @@ def describe(what: Input | Action | None) -> str:
     if what is None:
         return "deadline"
     parts = []
-    for field in fields(what):
-        value = getattr(what, field.name)
+    for name in fields_of(what):
+        value = getattr(what, name)
         if isinstance(value, bytes):
             text = value.hex() if len(value) <= 8 else f"{value[:4].hex()}..{len(value)}"
         else:
             text = value.name if isinstance(value, Enum) else repr(value)
-        parts.append(f"{field.name}={text[:120]}")
+        parts.append(f"{name}={text[:120]}")
     return f"{type(what).__name__}({', '.join(parts)})"

@@ -6,7 +6,7 @@ them, and nothing but a simulation makes one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from routing.attempts import Attempt
@@ -16,7 +16,7 @@ from routing.connecting import Connecting
 from routing.core import Core
 from routing.dials import Dials
 from routing.frames import Frames
-from routing.inputs import Accepted, Dialled, Input
+from routing.inputs import Accepted, Dialled, Input, changed
 from routing.limits import Nanos
 from routing.links import Link
 from routing.responding import Responding
@@ -40,7 +40,7 @@ class Unbound(Core):
     def handle(self, fact: Input, now: Nanos) -> None:
         """Take in one fact, with the constant for a binding."""
         if isinstance(fact, Accepted | Dialled):
-            fact = replace(fact, binding=CONSTANT)
+            fact = changed(fact, binding=CONSTANT)
         super().handle(fact, now)
 
 

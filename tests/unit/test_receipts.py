@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from routing.actions import Deliver, Failed
 from routing.bodies import Acknowledged, Reply
 from routing.errors import CloseCode
-from routing.inputs import StopRequested, Submitted
+from routing.inputs import StopRequested, Submitted, changed
 from routing.limits import SECOND, Limits
 from routing.messages import (
     ACKNOWLEDGE,
@@ -41,7 +39,7 @@ def pair(limits: Limits | None = None) -> tuple[Stage, Wire, Wire]:
 
 
 def submit(stage: Stage, kind: MessageKind = MESSAGE, **changes: object) -> Said:
-    return stage.hear(replace(FACT, kind=kind, **changes))  # type: ignore[arg-type]
+    return stage.hear(changed(FACT, kind=kind, **changes))
 
 
 def asked(said: Said, wire: Wire) -> Ping:
