@@ -126,7 +126,7 @@ class Unroutable(Struct, frozen=True, array_like=True, forbid_unknown_fields=Tru
     id: Bytes16
 
 
-class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Messages have reached the source of this: their destination, or the first of a group."""
 
     id: Bytes16
@@ -137,7 +137,7 @@ class Acknowledged(Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """Further ones that came before it."""
 
 
-class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Reply(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The answer to the request `id`; with `failed` the payload is a reason in words."""
 
     id: Bytes16

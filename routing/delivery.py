@@ -44,7 +44,7 @@ PUT_OFF_MAX = 8
 """How often a proxy may make us wait: it cannot keep a message for ever."""
 
 
-class Underway(Struct):
+class Underway(Struct, gc=False):
     """A message of ours that its consumer has not acknowledged; `envelope` has the last route."""
 
     reference: int

@@ -52,7 +52,7 @@ class Link(Struct):
         return self.connection.direction is Direction.OUTBOUND
 
 
-class Arrival(Struct):
+class Arrival(Struct, gc=False):
     """A routed message consumed here: its verified content, its envelope, whence it came."""
 
     signed: Signed

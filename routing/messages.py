@@ -163,26 +163,32 @@ class MessageKind(IntEnum):
 # -- addresses
 
 
-class NodeAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
+class NodeAddress(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=1
+):
     """Exactly the node of this name."""
 
     name: Bytes32
 
 
-class ClientAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=2):
+class ClientAddress(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=2
+):
     """Whoever holds `key` and hangs on the node named `proxy`."""
 
     proxy: Bytes32
     key: Bytes32
 
 
-class GroupAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=3):
+class GroupAddress(
+    Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=3
+):
     """The nodes nearest to this name."""
 
     name: Bytes32
 
 
-class ViaAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
+class ViaAddress(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False, tag=4):
     """The node `name`, which only its neighbour `hop` can be relied on to know yet."""
 
     hop: Bytes32
@@ -287,7 +293,7 @@ class Refuse(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     contacts: Endpoints
 
 
-class Ping(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Ping(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Answered at once by a PONG with the same nonce."""
 
     nonce: Bytes8
@@ -340,7 +346,7 @@ class Throttled(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     """When there is room for it again."""
 
 
-class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """An application's message between the two ends of one connection, proved by the channel."""
 
     kind: MessageKind
@@ -351,7 +357,7 @@ class Direct(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 # -- routed messages
 
 
-class Authority(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Authority(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """Under which authority a message is sent; whoever consumes it checks that the claim fits."""
 
     kind: AuthorityKind
@@ -359,7 +365,7 @@ class Authority(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     """The name it is about: of the client, of the node, or of the element."""
 
 
-class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """The part of an envelope that its source signs; what relays read comes first."""
 
     destination: Address
@@ -377,7 +383,7 @@ class Signed(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     body: bytes
 
 
-class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Envelope(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """A routed message as it travels; hops and route are changed on the way, hence unsigned."""
 
     hops: Byte

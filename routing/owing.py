@@ -28,7 +28,7 @@ BUNDLES_MAX: Final = 1_024
 """Sources whose acknowledgements wait; beyond it each is sent at once."""
 
 
-class Owed(Struct):
+class Owed(Struct, gc=False):
     """A request whose acknowledgement waits for the reply."""
 
     source: Address
@@ -38,7 +38,7 @@ class Owed(Struct):
     """The connection by which the request came."""
 
 
-class Bundle(Struct):
+class Bundle(Struct, gc=False):
     """Ids of one source that have arrived, oldest first, and how the latest of them came."""
 
     source: Address

@@ -39,7 +39,7 @@ ENDED_MAX = 256
 """Ended connections whose ids are remembered: as many as a table may lose at once."""
 
 
-class Handed(Struct):
+class Handed(Struct, gc=False):
     """A direct message of ours of which we do not know yet that it has arrived."""
 
     reference: int

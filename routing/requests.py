@@ -15,7 +15,7 @@ from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress
 __all__ = ["Pending", "may_answer", "token_of"]
 
 
-class Pending(Struct):
+class Pending(Struct, gc=False):
     """A request that waits for its reply."""
 
     reference: int
