@@ -94,7 +94,7 @@ class WakeUp:
     def refresh(self) -> None:
         """The external deadline may have moved."""
         at = self._external()
-        if at is not None:
+        if at is not None and (self._timer is None or at < self._timer_at):
             self._want(at)
 
     def close(self) -> None:
