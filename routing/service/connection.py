@@ -411,7 +411,7 @@ class Line(asyncio.BufferedProtocol):
 
     def take_frame(self, kind: int, body: bytes) -> None:
         """Take in one frame, which has just come on an OPEN line."""
-        if kind != _QUIET and kind != _GOODBYE:
+        if kind not in (_QUIET, _GOODBYE):
             self._owner.on_frame(self, kind, body)
         elif kind == _QUIET:
             if body:
