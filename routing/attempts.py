@@ -271,16 +271,19 @@ class Attempts:
 
     def next_expiry(self) -> int | None:
         """Return when the earliest entry of the three filters may be due."""
-        if self.known:
-            return self.due
+        if not self.known:
+            self.known, self.due = True, self.earliest()
+        return self.due
+
+    def earliest(self) -> int | None:
+        """Ask the filters themselves for what `next_expiry` remembers."""
         now = self.core.now
         due = self.by_id.next_expiry(now)
         for each in (self.expected, self.unknown):
             at = each.next_expiry(now)
             if at is not None and (due is None or at < due):
                 due = at
-        self.known, self.due = True, None if due is None else int(due)
-        return self.due
+        return None if due is None else int(due)
 
     @property
     def backlog(self) -> int:

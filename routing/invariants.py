@@ -65,6 +65,10 @@ def _check_owners(core: Core) -> None:
             assert ("felt", b"") in core.alarms, "2: a feeler without a deadline"
         elif link.role in (LinkRole.RELAY, LinkRole.FELT):
             assert ("relay", subject) in core.alarms, "2: a joiner without a deadline"
+    if core.attempts.known:
+        due, earliest = core.attempts.due, core.attempts.earliest()
+        late = earliest is not None and (due is None or due > earliest)
+        assert not late, "2: what is held is forgotten later than it is due"
     for token in owned:
         assert token in core.links, "2: an attempt owns a dead connection"
     admitted = core.bootstrapping.admitted_count()

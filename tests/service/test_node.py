@@ -254,7 +254,7 @@ def test_request_without_a_reply_times_out(run: Run) -> None:
                 raise AssertionError("never set")
 
             two.on_request(never)
-            with pytest.raises(RequestTimedOut):
+            with pytest.raises(RequestTimedOut, match=r"^no reply within 0\.05 s$"):
                 await one.request(address(two), b"x", timeout=0.05)
             assert one.stats()["requests.waiting"] == 0
 

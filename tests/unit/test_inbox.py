@@ -188,6 +188,42 @@ def test_plain_and_async_handlers_of_requests_reply() -> None:
     run(body())
 
 
+def test_no_task_is_made_for_a_plain_handler_nor_is_it_called_amid_a_step() -> None:
+    async def body() -> None:
+        at, calls = Fixture(), list[object]()
+
+        def handler(request: Message) -> bytes:
+            calls.append(asyncio.current_task())
+            return request.payload
+
+        at.inbox.on_request(handler)
+        at.inbox.put(message(1, request=True))
+        at.inbox.put(message(2, request=True))
+        assert calls == []
+        await asyncio.sleep(0)
+        assert calls == [None, None]
+        assert [number for number, _, _ in at.answers] == [1, 2]
+        assert at.inbox.queued == 0
+
+    run(body())
+
+
+def test_handler_that_calls_itself_off_has_failed() -> None:
+    async def body() -> None:
+        at = Fixture()
+
+        def handler(_: Message) -> bytes:
+            raise asyncio.CancelledError
+
+        at.inbox.on_request(handler)
+        at.inbox.put(message(1, request=True))
+        await settle()
+        assert at.answers == [(1, b"CancelledError", True)]
+        assert at.inbox.queued == 0
+
+    run(body())
+
+
 def test_failing_handler_of_requests_tells_its_kind_and_no_more() -> None:
     async def body() -> None:
         at = Fixture()
