@@ -426,7 +426,7 @@ class Core:
         attempts = self.attempts
         if not attempts.known or (attempts.due is not None and attempts.due <= self.now):
             attempts.sweep()
-        settled, routing = self._settled, len(self.table)
+        settled, routing = self._settled, self.table.size
         if routing and (self.client, self.stopped, routing) == settled[:3]:
             return  # with a routing connection the other facts are of no account
         for _ in range(8):

@@ -370,16 +370,18 @@ class Delivery:
 
 def target_of(destination: Address) -> bytes:
     """Return what the round trips of a destination are remembered under."""
+    if type(destination) is NodeAddress:
+        return destination.name
     return destination.key if isinstance(destination, ClientAddress) else destination.name
 
 
 def _is_consumer(entry: Underway, arrival: Arrival) -> bool:
     """Tell whether an answer comes from whom the message was for."""
     destination, source = entry.destination, arrival.signed.source
-    if isinstance(destination, GroupAddress):
-        return isinstance(source, NodeAddress) and _may_be_first(entry.hops, destination, source)
     if isinstance(destination, NodeAddress):
         return isinstance(source, NodeAddress) and source.name == destination.name
+    if isinstance(destination, GroupAddress):
+        return isinstance(source, NodeAddress) and _may_be_first(entry.hops, destination, source)
     return isinstance(destination, ClientAddress) and arrival.signed.key == destination.key
 
 

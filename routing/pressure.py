@@ -123,7 +123,7 @@ def ways_out(core: Core, destination: Address) -> list[Token]:
             hanging = [link for link in core.links_of(LinkRole.CLIENT) if link.key == key]
             if target == core.name and hanging:
                 return [hanging[0].token]
-    if not len(core.table):
+    if not core.table.size:
         proxy = core.bootstrapping.proxy()
         return [] if proxy is None else [proxy.token]
     names = [target if target in core.table else core.table.next_hop(target)]

@@ -156,7 +156,11 @@ class Relay:
                 return False
             self.pass_on(via, envelope, priority)
             return True
-        if self._is_client_of_ours(destination) and self._near(destination) is None:
+        if (
+            type(destination) is ClientAddress
+            and destination.proxy == core.name
+            and self._near(destination) is None
+        ):
             signed = decode(Signed, envelope.signed)
             if signed is not None and core.moving.redirect(envelope, signed):
                 return True
@@ -199,9 +203,9 @@ class Relay:
         Without a routing connection nobody routes to us yet: everything goes through the proxy that
         has admitted us, if there is one.
         """
-        if via is None and not len(self.core.table):
-            return self.core.bootstrapping.proxy()
-        return via
+        if via is not None or self.core.table.size:
+            return via
+        return self.core.bootstrapping.proxy()
 
     # -- what comes in
 
@@ -375,6 +379,8 @@ class Relay:
     def _near(self, destination: Address) -> Link | None:
         """Return the connection of who can be reached through us alone, if it is open."""
         core = self.core
+        if type(destination) is NodeAddress:
+            return None
         if isinstance(destination, ViaAddress) and destination.hop == core.name:
             held = destination.name in core.table
             return core.link_to(destination.name) if held else None
@@ -436,7 +442,7 @@ class Relay:
             core.count("authority.refused")
             core.note(signed.key, f"authority refused: {fault}")
             return
-        core.count(_CONSUMED[kind])
+        core.journal.count(_CONSUMED[kind])
         core.message_handlers[kind](arrival)
 
     def is_genuine(self, arrival: Arrival) -> bool:
@@ -475,6 +481,8 @@ def _left_out(signed: Signed) -> tuple[bytes, ...]:
 
 
 def _target(destination: Address) -> bytes:
+    if type(destination) is NodeAddress:
+        return destination.name
     match destination:
         case ViaAddress():
             return destination.hop

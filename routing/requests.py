@@ -44,10 +44,10 @@ def token_of(message_id: bytes, payload: bytes) -> bytes:
 def may_answer(asked: Address, source: Address) -> bool:
     """Only who was asked may answer; of a group, any node."""
     match asked:
-        case GroupAddress():
-            return isinstance(source, NodeAddress)
         case NodeAddress():
             return isinstance(source, NodeAddress) and source.name == asked.name
+        case GroupAddress():
+            return isinstance(source, NodeAddress)
         case ClientAddress():
             return isinstance(source, ClientAddress) and source.key == asked.key
         case _:

@@ -48,6 +48,7 @@ class RoutingTable:
         "_own_number",
         "_rank",
         "changes",
+        "size",
     )
 
     def __init__(self, own: bytes) -> None:
@@ -57,6 +58,8 @@ class RoutingTable:
         self._by_name: dict[bytes, _Entry] = {}
         self._by_key: dict[bytes, bytes] = {}
         self._by_token: dict[int, bytes] = {}
+        self.size = 0
+        """How many peers there are; asked for at every step, and so no call."""
         self.changes = 0
         """How often a peer has come or gone."""
         self._bucket_sizes = [0] * NAME_BITS
@@ -91,6 +94,7 @@ class RoutingTable:
         self._by_name[name] = _Entry(key, token)
         self._by_key[key] = name
         self._by_token[token] = name
+        self.size += 1
         self.changes += 1
         self._bucket_sizes[NAME_BITS - away.bit_length()] += 1
 
@@ -101,6 +105,7 @@ class RoutingTable:
             return None
         away = _number(name) ^ self._own_number
         self._index.remove(name)
+        self.size -= 1
         self.changes += 1
         del self._by_key[entry.key]
         del self._by_token[entry.token]
