@@ -50,12 +50,6 @@ class Stage(IntEnum):
     GONE = 3
 
 
-_OPEN: Final = Stage.OPEN
-_QUIET: Final = int(FrameKind.HEARTBEAT)
-_GOODBYE: Final = int(FrameKind.CLOSE)
-"""Bound here, for looking up a member of an enumeration takes as long as a call."""
-
-
 class Owner(Protocol):
     """What a line needs of the host that owns it."""
 
@@ -205,10 +199,9 @@ class Line(asyncio.BufferedProtocol):
 
     def send(self, kind: int, body: bytes, priority: int) -> None:
         """Queue a frame on an OPEN line; `flush` writes it."""
-        writer = self._writer
-        before = writer.queued
-        writer.append(kind, body, priority)
-        self._charge(writer.queued - before)
+        before = self._writer.queued
+        self._writer.append(kind, body, priority)
+        self._charge(self._writer.queued - before)
 
     def flush(self) -> None:
         """Seal and write what the kernel takes: one write for everything that was gathered."""
@@ -378,12 +371,12 @@ class Line(asyncio.BufferedProtocol):
     def _read_records(self) -> None:
         channel, owner, reader = self.channel, self._owner, self._reader
         assert channel is not None
-        limits = owner.limits
         try:
             while self.is_open():
                 sealed = reader.next_record()
                 if sealed is None:
                     return
+                limits = owner.limits
                 frame_max = (
                     limits.frame_bytes_max if self.trusted else limits.frame_bytes_before_hello
                 )
@@ -407,21 +400,21 @@ class Line(asyncio.BufferedProtocol):
 
     def is_open(self) -> bool:
         """Asked anew after everything that the owner was told, which may have closed us."""
-        return self.stage is _OPEN
+        return self.stage is Stage.OPEN
 
     def take_frame(self, kind: int, body: bytes) -> None:
         """Take in one frame, which has just come on an OPEN line."""
-        if kind not in (_QUIET, _GOODBYE):
-            self._owner.on_frame(self, kind, body)
-        elif kind == _QUIET:
+        if kind == FrameKind.HEARTBEAT:
             if body:
                 self.fault(CloseCode.BAD_FRAME, "heartbeat with a body")
-        else:
+        elif kind == FrameKind.CLOSE:
             close = decode(Close, body)
             if close is None:
                 self.fault(CloseCode.BAD_FRAME, "malformed Close")
                 return
             self._lose(_close_code(close.code), close.text)
+        else:
+            self._owner.on_frame(self, kind, body)
 
     def fault(self, code: CloseCode, text: str) -> None:
         """End an OPEN line for what its far end did or failed to do: tell both sides why."""
