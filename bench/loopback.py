@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.loopback_peers import NAMES
+from bench import loopback_outside, loopback_peers
 
 __all__ = ["main"]
 
@@ -28,7 +28,12 @@ FLOOR = "C, plaintext"
 SIZES = (64, 1_024, 65_536, 1_047_552)
 ROUNDS = 3_000
 TIMEOUT_S = 60
+REASON_MAX = 120
 SOURCE = Path(__file__).with_name("loopback.c")
+
+
+class Failed(Exception):
+    """A contestant could not be measured, with its last words."""
 
 
 def floor_program(folder: Path) -> Path | None:
@@ -50,25 +55,35 @@ def pinned(command: list[str], core: int) -> list[str]:
 
 
 def play(command: list[str], role: str, size: int, amount: float) -> dict[str, Any]:
-    """Run one server and one client; return what they measured."""
-    with subprocess.Popen(
-        pinned([*command, "server"], 0), stdout=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            assert server.stdout is not None
-            port = json.loads(server.stdout.readline())["port"]
-            client = subprocess.run(
-                pinned([*command, role, str(port), str(size), str(amount)], 1),
-                stdout=subprocess.PIPE,
-                text=True,
-                timeout=TIMEOUT_S,
-                check=True,
-            )
-            said, _ = server.communicate(timeout=TIMEOUT_S)
-        except BaseException:
-            server.kill()
-            raise
-    return {**json.loads(said), **(json.loads(client.stdout) if client.stdout else {})}
+    """Run one server and one client; return what they measured.
+
+    Raises:
+        Failed: one of them did not do what it should, in its own words.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        server = subprocess.Popen(
+            pinned([*command, "server"], 0), stdout=subprocess.PIPE, stderr=said, text=True
+        )
+        with server:
+            try:
+                assert server.stdout is not None
+                port = str(json.loads(server.stdout.readline() or "{}")["port"])
+                client = subprocess.run(
+                    pinned([*command, role, port, str(size), str(amount)], 1),
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    text=True,
+                    timeout=TIMEOUT_S,
+                    check=True,
+                )
+                counted = json.loads(server.communicate(timeout=TIMEOUT_S)[0])
+            except (subprocess.SubprocessError, ValueError, KeyError) as error:
+                said.seek(0)
+                lines = [line.strip() for line in said if line.strip()]
+                raise Failed(lines[-1][:REASON_MAX] if lines else type(error).__name__) from error
+            finally:
+                server.kill()
+    return {**counted, **(json.loads(client.stdout) if client.stdout else {})}
 
 
 def rate_of(figures: dict[str, Any]) -> float:
@@ -87,8 +102,8 @@ def in_turn(
                 continue
             try:
                 found.setdefault(name, []).append(play(command, role, size, amount))
-            except (subprocess.SubprocessError, ValueError, KeyError) as error:
-                failed[name] = type(error).__name__
+            except Failed as error:
+                failed[name] = str(error)
                 found.pop(name, None)
     return found, failed
 
@@ -140,6 +155,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each stream")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument(
+        "--peers", default=sys.executable, help="a Python that has what bench/peers.txt names"
+    )
     parser.add_argument("--only", nargs="+", help="contestants, by name")
     parser.add_argument("--json", type=Path, help="write what was measured there")
     asked = parser.parse_args(arguments)
@@ -148,8 +166,10 @@ def main(arguments: list[str]) -> int:
         program = floor_program(Path(folder))
         if program is not None:
             contestants[FLOOR] = [str(program)]
-        for name in NAMES:
+        for name in loopback_peers.NAMES:
             contestants[name] = [sys.executable, "-m", "bench.loopback_peers", name]
+        for name in loopback_outside.NAMES:
+            contestants[name] = [asked.peers, "-m", "bench.loopback_outside", name]
         if asked.only:
             contestants = {name: each for name, each in contestants.items() if name in asked.only}
         print(f"Python {platform.python_version()}, {platform.machine()}, {asked.runs} runs each")

@@ -1,23 +1,18 @@
 """One end of one contestant of `bench.loopback`: `python -m bench.loopback_peers NAME ROLE ...`.
 
-    NAME server                            prints {"port": ...}, then {"count": ..., "seconds": ...}
-    NAME stream PORT SIZE SECONDS
-    NAME pingpong PORT SIZE ROUNDS         prints {"p50_us": ..., "p99_us": ...}
-
-Every message with a first byte of 1 is sent back. Each contestant is written as its own manual
-would have it for speed; what a library must do for its users (encrypt, frame, queue) it does.
+The roles are those of `bench.counting`. Each contestant is written as its own manual would have it
+for speed; what a library must do for its users (encrypt, frame, queue) it does.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import struct
 import sys
 import tempfile
 import time
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -27,60 +22,17 @@ from typing import Any
 import uvloop
 
 import routing
+from bench.counting import (
+    BATCH_BYTES,
+    Contestant,
+    Count,
+    batch_of,
+    play,
+    say_port,
+    say_times,
+)
 
 __all__ = ["NAMES", "main"]
-
-BATCH_BYTES = 65_536
-
-
-class Count:
-    """What a server has heard, and from when to when."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = self.last = 0.0
-
-    def add(self, count: int) -> None:
-        """So many more messages are here."""
-        self.last = time.perf_counter()
-        self.first = self.first or self.last
-        self.count += count
-
-    def say(self) -> None:
-        """Print it for the parent."""
-        print(json.dumps({"count": self.count, "seconds": self.last - self.first}), flush=True)
-
-
-def say_port(port: int) -> None:
-    print(json.dumps({"port": port}), flush=True)
-
-
-def batch_of(size: int) -> int:
-    return max(1, BATCH_BYTES // (size + 5))
-
-
-def say_times(took: list[float]) -> None:
-    took.sort()
-    rounds = len(took)
-    times = {"p50_us": took[rounds // 2] * 1e6, "p99_us": took[rounds * 99 // 100] * 1e6}
-    print(json.dumps(times), flush=True)
-
-
-class Contestant(ABC):
-    """Both ends of one way to move messages."""
-
-    @abstractmethod
-    def serve(self) -> None:
-        """Count and echo until the peer hangs up."""
-
-    @abstractmethod
-    def stream(self, port: int, size: int, seconds: float) -> None:
-        """Send as many messages as go in the time."""
-
-    @abstractmethod
-    def pingpong(self, port: int, size: int, rounds: int) -> None:
-        """Send one and wait for it to come back, so often."""
-
 
 # -- ours
 
@@ -115,7 +67,7 @@ class Ours(Contestant):
         node.on_messages(lambda messages: count.add(len(messages)))
         return None
 
-    def stream(self, port: int, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float) -> None:
         """See `Contestant`."""
 
         async def send(node: routing.Node, to: routing.NodeAddress) -> None:
@@ -130,7 +82,7 @@ class Ours(Contestant):
 
         routing.run(self._as_client(port, send))
 
-    def pingpong(self, port: int, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int) -> None:
         """See `Contestant`."""
 
         async def ask(node: routing.Node, to: routing.NodeAddress) -> None:
@@ -143,7 +95,7 @@ class Ours(Contestant):
 
         routing.run(self._as_client(port, ask))
 
-    async def _as_client(self, port: int, act: Any) -> None:
+    async def _as_client(self, port: str, act: Any) -> None:
         limits = routing.Limits.local()
         contacts = [f"127.0.0.1:{port}"]
         config = routing.Config(listen=["127.0.0.1:0"], contacts=contacts, limits=limits)
@@ -234,17 +186,17 @@ class Streamed(Contestant):
         await over.wait()
         count.say()
 
-    async def _dial(self, port: int) -> Framed:
+    async def _dial(self, port: str) -> Framed:
         context = None
         if self.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         loop = asyncio.get_running_loop()
         made = Framed(Count(), asyncio.Event())
-        await loop.create_connection(lambda: made, "127.0.0.1", port, ssl=context)
+        await loop.create_connection(lambda: made, "127.0.0.1", int(port), ssl=context)
         return made
 
-    def stream(self, port: int, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float) -> None:
         """See `Contestant`."""
 
         async def run() -> None:
@@ -261,7 +213,7 @@ class Streamed(Contestant):
 
         uvloop.run(run())
 
-    def pingpong(self, port: int, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int) -> None:
         """See `Contestant`."""
 
         async def run() -> None:
@@ -351,7 +303,7 @@ class ZeroMQ(Contestant):
         count.say()
         wire.close(0)
 
-    def _dial(self, port: int) -> Any:
+    def _dial(self, port: str) -> Any:
         wire = self._socket()
         if self.curve:
             wire.curve_publickey, wire.curve_secretkey = self.zmq.curve_keypair()
@@ -359,7 +311,7 @@ class ZeroMQ(Contestant):
         wire.connect(f"tcp://127.0.0.1:{port}")
         return wire
 
-    def stream(self, port: int, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float) -> None:
         """See `Contestant`."""
         wire, payload = self._dial(port), bytes(size)
         until = time.perf_counter() + seconds
@@ -369,7 +321,7 @@ class ZeroMQ(Contestant):
         wire.send(self.END)
         wire.close(10_000)
 
-    def pingpong(self, port: int, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int) -> None:
         """See `Contestant`."""
         wire, took, payload = self._dial(port), [], b"\x01" + bytes(size - 1)
         for _ in range(rounds):
@@ -386,7 +338,7 @@ SERVER_PUBLIC = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 SERVER_SECRET = b"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
 """The example keys of ZeroMQ's own documentation of CURVE; nothing is secret here."""
 
-NAMES: dict[str, Any] = {
+NAMES: dict[str, Callable[[], Contestant]] = {
     "routing": Ours,
     "routing, one by one": OursOneByOne,
     "uvloop, plaintext": lambda: Streamed(tls=False),
@@ -396,17 +348,10 @@ NAMES: dict[str, Any] = {
 }
 
 
-def main(words: list[str]) -> None:
+def main(words: list[str]) -> int:
     """Be one end."""
-    name, role, *rest = words
-    contestant = NAMES[name]()
-    if role == "server":
-        contestant.serve()
-    elif role == "stream":
-        contestant.stream(int(rest[0]), int(rest[1]), float(rest[2]))
-    else:
-        contestant.pingpong(int(rest[0]), int(rest[1]), int(rest[2]))
+    return play(NAMES, words)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

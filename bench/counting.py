@@ -1,0 +1,103 @@
+"""What every contestant of `bench.loopback` shares: how it counts, times and tells its parent.
+
+Standard library only, for some contestants run in an interpreter that has nothing else of ours.
+
+    NAME server CONNECTIONS                prints {"port": ...}, then {"count": ..., "seconds": ...}
+    NAME stream PORT SIZE SECONDS
+    NAME pingpong PORT SIZE ROUNDS         prints {"p50_us": ..., "p99_us": ...}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+__all__ = [
+    "BATCH_BYTES",
+    "ECHO",
+    "Contestant",
+    "Count",
+    "NotOffered",
+    "batch_of",
+    "play",
+    "say_port",
+    "say_times",
+]
+
+BATCH_BYTES = 65_536
+ECHO = b"\x01"
+"""The first byte of a message that is to be sent back."""
+
+
+class NotOffered(Exception):
+    """This contestant cannot do what is asked, for a reason that belongs into the table."""
+
+
+class Count:
+    """What a server has heard, and from when to when."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = self.last = 0.0
+
+    def add(self, count: int) -> None:
+        """So many more messages are here."""
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+        self.count += count
+
+    def say(self) -> None:
+        """Print it for the parent."""
+        print(json.dumps({"count": self.count, "seconds": self.last - self.first}), flush=True)
+
+
+def say_port(port: int | str) -> None:
+    """Tell the parent where the server is, in a word that the client will understand."""
+    print(json.dumps({"port": port}), flush=True)
+
+
+def batch_of(size: int) -> int:
+    return max(1, BATCH_BYTES // (size + 5))
+
+
+def say_times(took: list[float]) -> None:
+    took.sort()
+    rounds = len(took)
+    times = {"p50_us": took[rounds // 2] * 1e6, "p99_us": took[rounds * 99 // 100] * 1e6}
+    print(json.dumps(times), flush=True)
+
+
+class Contestant(ABC):
+    """Both ends of one way to move messages."""
+
+    @abstractmethod
+    def serve(self) -> None:
+        """Count and echo until the peer hangs up."""
+
+    @abstractmethod
+    def stream(self, port: str, size: int, seconds: float) -> None:
+        """Send as many messages as go in the time."""
+
+    @abstractmethod
+    def pingpong(self, port: str, size: int, rounds: int) -> None:
+        """Send one and wait for it to come back, so often."""
+
+
+def play(names: Mapping[str, Callable[[], Contestant]], words: list[str]) -> int:
+    """Be one end; what a contestant lacks or does not offer is the last line of stderr."""
+    name, role, *rest = words
+    try:
+        contestant = names[name]()
+        if role == "server":
+            contestant.serve()
+        elif role == "stream":
+            contestant.stream(rest[0], int(rest[1]), float(rest[2]))
+        else:
+            contestant.pingpong(rest[0], int(rest[1]), int(rest[2]))
+    except (NotOffered, ImportError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
