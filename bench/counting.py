@@ -4,16 +4,20 @@ Standard library only, for some contestants run in an interpreter that has nothi
 
     NAME server CONNECTIONS                prints {"port": ...}, then {"count": ..., "seconds": ...}
     NAME stream PORT SIZE SECONDS
-    NAME pingpong PORT SIZE ROUNDS         prints {"p50_us": ..., "p99_us": ...}
+    NAME pingpong PORT SIZE ROUNDS CONNECTIONS
+                                           prints {"p50_us": ..., "p99_us": ..., "per_second": ...}
+
+The server of a stream ends by itself when all has come; that of round trips may be killed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 __all__ = [
     "BATCH_BYTES",
@@ -21,6 +25,7 @@ __all__ = [
     "Contestant",
     "Count",
     "NotOffered",
+    "ask_all",
     "batch_of",
     "play",
     "say_port",
@@ -63,27 +68,47 @@ def batch_of(size: int) -> int:
     return max(1, BATCH_BYTES // (size + 5))
 
 
-def say_times(took: list[float]) -> None:
+def say_times(took: list[float], seconds: float) -> None:
+    """Tell the parent how long the round trips took, and all of them together."""
     took.sort()
     rounds = len(took)
-    times = {"p50_us": took[rounds // 2] * 1e6, "p99_us": took[rounds * 99 // 100] * 1e6}
+    times = {
+        "p50_us": took[rounds // 2] * 1e6,
+        "p99_us": took[rounds * 99 // 100] * 1e6,
+        "per_second": rounds / seconds,
+    }
     print(json.dumps(times), flush=True)
+
+
+async def ask_all(asks: list[Callable[[], Awaitable[object]]], rounds: int) -> None:
+    """Time round trips over connections that are open, one under way on each of them."""
+    took: list[float] = []
+
+    async def turn(ask: Callable[[], Awaitable[object]]) -> None:
+        for _ in range(rounds):
+            began = time.perf_counter()
+            await ask()
+            took.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(turn, asks))
+    say_times(took, time.perf_counter() - began)
 
 
 class Contestant(ABC):
     """Both ends of one way to move messages."""
 
     @abstractmethod
-    def serve(self) -> None:
-        """Count and echo until the peer hangs up."""
+    def serve(self, connections: int) -> None:
+        """Count and echo until a peer hangs up; so many are expected."""
 
     @abstractmethod
     def stream(self, port: str, size: int, seconds: float) -> None:
         """Send as many messages as go in the time."""
 
     @abstractmethod
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
-        """Send one and wait for it to come back, so often."""
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
+        """Send one and wait for it to come back, so often on each connection at once."""
 
 
 def play(names: Mapping[str, Callable[[], Contestant]], words: list[str]) -> int:
@@ -92,11 +117,11 @@ def play(names: Mapping[str, Callable[[], Contestant]], words: list[str]) -> int
     try:
         contestant = names[name]()
         if role == "server":
-            contestant.serve()
+            contestant.serve(int(rest[0]))
         elif role == "stream":
             contestant.stream(rest[0], int(rest[1]), float(rest[2]))
         else:
-            contestant.pingpong(rest[0], int(rest[1]), int(rest[2]))
+            contestant.pingpong(rest[0], *map(int, rest[1:4]))
     except (NotOffered, ImportError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,11 +1,13 @@
-/* The floor of bench.loopback: messages as `u32 length | body` over one TCP connection, in the clear.
+/* The floor of bench.loopback: messages as `u32 length | body` over TCP, in the clear.
  *
- *   loopback server          prints {"port": N}, then {"count": N, "seconds": S} when its peer hangs up
+ *   loopback server                prints {"port": N}, then {"count": N, "seconds": S} at a hang-up
  *   loopback stream PORT SIZE SECONDS
- *   loopback pingpong PORT SIZE ROUNDS     prints {"p50_us": .., "p99_us": ..}
+ *   loopback pingpong PORT SIZE ROUNDS [CONNECTIONS]      prints {"p50_us": .., "p99_us": ..,
+ *                                                         "per_second": ..}
  *
  * The server counts what comes and sends back a message whose first byte is 1. It reads into one
- * buffer and the client writes many messages with one call: what a program without a library does.
+ * buffer for each connection and the client writes many messages with one call: what a program
+ * without a library does.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -19,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER = 4 << 20, BATCH = 1 << 16 };
+enum { BUFFER = 4 << 20, BATCH = 1 << 16, PEERS = 64 };
 
 static double now(void) {
     struct timespec at;
@@ -48,47 +50,76 @@ static void no_delay(int on) {
     setsockopt(on, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 }
 
+struct peer {
+    int wire;
+    size_t held;
+    char *buffer;
+};
+
+static void greet(int listener, int poll) {
+    struct peer *made = calloc(1, sizeof *made);
+    made->wire = accept(listener, NULL, NULL);
+    must(made->wire >= 0, "accept");
+    made->buffer = malloc(BUFFER);
+    no_delay(made->wire);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = made};
+    must(!epoll_ctl(poll, EPOLL_CTL_ADD, made->wire, &event), "epoll_ctl");
+}
+
+/* Take what has come from one peer; -1 when it has hung up, else how many messages. */
+static long take(struct peer *from) {
+    ssize_t came = read(from->wire, from->buffer + from->held, BUFFER - from->held);
+    if (came <= 0)
+        return -1;
+    from->held += came;
+    size_t at = 0;
+    long count = 0;
+    while (from->held - at >= 4) {
+        uint32_t length;
+        memcpy(&length, from->buffer + at, 4);
+        length = ntohl(length);
+        if (from->held - at < 4 + (size_t)length)
+            break;
+        if (length && from->buffer[at + 4] == 1)
+            write_all(from->wire, from->buffer + at, 4 + length);
+        at += 4 + length;
+        count++;
+    }
+    memmove(from->buffer, from->buffer + at, from->held - at);
+    from->held -= at;
+    return count;
+}
+
 static int serve(void) {
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1, poll = epoll_create1(0);
     struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof here;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     must(!bind(listener, (struct sockaddr *)&here, sizeof here), "bind");
-    must(!listen(listener, 1), "listen");
+    must(!listen(listener, PEERS), "listen");
     getsockname(listener, (struct sockaddr *)&here, &size);
     printf("{\"port\": %d}\n", ntohs(here.sin_port));
     fflush(stdout);
-    int peer = accept(listener, NULL, NULL), poll = epoll_create1(0);
-    no_delay(peer);
-    struct epoll_event event = {.events = EPOLLIN};
-    epoll_ctl(poll, EPOLL_CTL_ADD, peer, &event);
-    char *buffer = malloc(BUFFER);
-    size_t held = 0;
+    struct epoll_event events[PEERS], event = {.events = EPOLLIN, .data.ptr = NULL};
+    must(!epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event), "epoll_ctl");
     uint64_t count = 0;
     double first = 0, last = 0;
-    for (;;) {
-        epoll_wait(poll, &event, 1, -1);
-        ssize_t came = read(peer, buffer + held, BUFFER - held);
-        if (came <= 0)
-            break;
-        held += came;
-        if (!count)
-            first = now();
-        size_t at = 0;
-        while (held - at >= 4) {
-            uint32_t length;
-            memcpy(&length, buffer + at, 4);
-            length = ntohl(length);
-            if (held - at < 4 + (size_t)length)
-                break;
-            if (length && buffer[at + 4] == 1)
-                write_all(peer, buffer + at, 4 + length);
-            at += 4 + length;
-            count++;
+    for (int over = 0; !over;) {
+        int ready = epoll_wait(poll, events, PEERS, -1);
+        for (int place = 0; place < ready; place++) {
+            if (!events[place].data.ptr) {
+                greet(listener, poll);
+                continue;
+            }
+            if (!count)
+                first = now();
+            long came = take(events[place].data.ptr);
+            over |= came < 0;
+            if (came >= 0) {
+                count += came;
+                last = now();
+            }
         }
-        memmove(buffer, buffer + at, held - at);
-        held -= at;
-        last = now();
     }
     printf("{\"count\": %llu, \"seconds\": %.6f}\n", (unsigned long long)count, last - first);
     return 0;
@@ -119,36 +150,76 @@ static int by_size(const void *one, const void *other) {
     return (a > b) - (a < b);
 }
 
-int main(int count, char **words) {
-    if (count == 2 && !strcmp(words[1], "server"))
-        return serve();
-    if (count != 5)
-        return 2;
-    int to = dial(atoi(words[2]));
-    size_t size = atol(words[3]);
-    if (!strcmp(words[1], "stream")) {
-        size_t batch = BATCH / (size + 4) ? BATCH / (size + 4) : 1;
-        char *made = messages(size, batch, 0);
-        double until = now() + atof(words[4]);
-        while (now() < until)
-            write_all(to, made, batch * (size + 4));
-        return 0;
-    }
-    long rounds = atol(words[4]);
-    double *took = calloc(rounds, sizeof *took);
-    char *asked = messages(size, 1, 1), *heard = malloc(size + 4);
-    for (long round = 0; round < rounds; round++) {
-        double began = now();
-        write_all(to, asked, size + 4);
-        for (size_t held = 0; held < size + 4;) {
-            ssize_t came = read(to, heard + held, size + 4 - held);
-            must(came > 0, "read");
-            held += came;
-        }
-        took[round] = now() - began;
-    }
-    qsort(took, rounds, sizeof *took, by_size);
-    printf("{\"p50_us\": %.2f, \"p99_us\": %.2f}\n", took[rounds / 2] * 1e6,
-           took[rounds * 99 / 100] * 1e6);
+static void say_times(double *took, size_t count, double seconds) {
+    qsort(took, count, sizeof *took, by_size);
+    printf("{\"p50_us\": %.2f, \"p99_us\": %.2f, \"per_second\": %.1f}\n", took[count / 2] * 1e6,
+           took[count * 99 / 100] * 1e6, count / seconds);
+}
+
+static int stream(int port, size_t size, double seconds) {
+    int to = dial(port);
+    size_t batch = BATCH / (size + 4) ? BATCH / (size + 4) : 1;
+    char *made = messages(size, batch, 0);
+    double until = now() + seconds;
+    while (now() < until)
+        write_all(to, made, batch * (size + 4));
     return 0;
+}
+
+/* Round trips over so many connections at once, each with one message under way. */
+static int ask(int port, size_t size, long rounds, int wide) {
+    struct asker {
+        int wire;
+        long left;
+        size_t held;
+        double began;
+    } *askers = calloc(wide, sizeof *askers);
+    double *took = calloc(rounds * wide, sizeof *took);
+    char *asked = messages(size, 1, 1), *heard = malloc(size + 4);
+    int poll = epoll_create1(0);
+    size_t done = 0;
+    for (int place = 0; place < wide; place++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = askers + place};
+        askers[place].wire = dial(port);
+        askers[place].left = rounds;
+        must(!epoll_ctl(poll, EPOLL_CTL_ADD, askers[place].wire, &event), "epoll_ctl");
+    }
+    double start = now();
+    for (int place = 0; place < wide; place++) {
+        askers[place].began = now();
+        write_all(askers[place].wire, asked, size + 4);
+    }
+    while (done < (size_t)rounds * wide) {
+        /* One connection needs no epoll: a read waits for it. */
+        struct epoll_event events[PEERS] = {{.data.ptr = askers}};
+        int ready = wide == 1 ? 1 : epoll_wait(poll, events, PEERS, -1);
+        for (int place = 0; place < ready; place++) {
+            struct asker *each = events[place].data.ptr;
+            ssize_t came = read(each->wire, heard, size + 4 - each->held);
+            must(came > 0, "read");
+            if ((each->held += came) < size + 4)
+                continue;
+            double at = now();
+            took[done++] = at - each->began;
+            each->held = 0;
+            if (--each->left) {
+                each->began = at;
+                write_all(each->wire, asked, size + 4);
+            }
+        }
+    }
+    say_times(took, done, now() - start);
+    return 0;
+}
+
+int main(int count, char **words) {
+    if (count > 1 && !strcmp(words[1], "server"))
+        return serve();
+    if (count < 5)
+        return 2;
+    int port = atoi(words[2]);
+    size_t size = atol(words[3]);
+    if (!strcmp(words[1], "stream"))
+        return stream(port, size, atof(words[4]));
+    return ask(port, size, atol(words[4]), count > 5 ? atoi(words[5]) : 1);
 }

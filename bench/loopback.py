@@ -27,6 +27,11 @@ __all__ = ["main"]
 FLOOR = "C, plaintext"
 SIZES = (64, 1_024, 65_536, 1_047_552)
 ROUNDS = 3_000
+WIDE = 64
+WIDE_SHARE = 20
+"""Each of the many connections has this part of the rounds that one has alone."""
+
+STREAM, PINGPONG = "stream", "pingpong"
 TIMEOUT_S = 60
 REASON_MAX = 120
 SOURCE = Path(__file__).with_name("loopback.c")
@@ -54,36 +59,40 @@ def pinned(command: list[str], core: int) -> list[str]:
     return [taskset, "-c", str(core), *command]
 
 
-def play(command: list[str], role: str, size: int, amount: float) -> dict[str, Any]:
+def play(
+    command: list[str], role: str, size: int, amount: float, connections: int = 1
+) -> dict[str, Any]:
     """Run one server and one client; return what they measured.
 
     Raises:
         Failed: one of them did not do what it should, in its own words.
     """
+    wide = str(connections)
     with tempfile.TemporaryFile("w+") as said:
         server = subprocess.Popen(
-            pinned([*command, "server"], 0), stdout=subprocess.PIPE, stderr=said, text=True
+            pinned([*command, "server", wide], 0), stdout=subprocess.PIPE, stderr=said, text=True
         )
         with server:
             try:
                 assert server.stdout is not None
                 port = str(json.loads(server.stdout.readline() or "{}")["port"])
                 client = subprocess.run(
-                    pinned([*command, role, port, str(size), str(amount)], 1),
+                    pinned([*command, role, port, str(size), str(amount), wide], 1),
                     stdout=subprocess.PIPE,
                     stderr=said,
                     text=True,
                     timeout=TIMEOUT_S,
                     check=True,
                 )
-                counted = json.loads(server.communicate(timeout=TIMEOUT_S)[0])
+                if role == PINGPONG:
+                    return dict(json.loads(client.stdout))
+                return dict(json.loads(server.communicate(timeout=TIMEOUT_S)[0]))
             except (subprocess.SubprocessError, ValueError, KeyError) as error:
                 said.seek(0)
                 lines = [line.strip() for line in said if line.strip()]
                 raise Failed(lines[-1][:REASON_MAX] if lines else type(error).__name__) from error
             finally:
                 server.kill()
-    return {**counted, **(json.loads(client.stdout) if client.stdout else {})}
 
 
 def rate_of(figures: dict[str, Any]) -> float:
@@ -91,7 +100,12 @@ def rate_of(figures: dict[str, Any]) -> float:
 
 
 def in_turn(
-    contestants: dict[str, list[str]], role: str, size: int, amount: float, runs: int
+    contestants: dict[str, list[str]],
+    role: str,
+    size: int,
+    amount: float,
+    runs: int,
+    connections: int = 1,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
     """Return contestant -> what each run measured, and contestant -> why it failed."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -101,7 +115,7 @@ def in_turn(
             if name in failed:
                 continue
             try:
-                found.setdefault(name, []).append(play(command, role, size, amount))
+                found.setdefault(name, []).append(play(command, role, size, amount, connections))
             except Failed as error:
                 failed[name] = str(error)
                 found.pop(name, None)
@@ -114,9 +128,9 @@ def stream_rows(
     """Measure streams of each size."""
     rows = []
     for size in sizes:
-        found, failed = in_turn(contestants, "stream", size, seconds, runs)
+        found, failed = in_turn(contestants, STREAM, size, seconds, runs)
         rates = {name: statistics.median(map(rate_of, each)) for name, each in found.items()}
-        rows.append({"role": "stream", "size": size, "rates": rates, "failed": failed})
+        rows.append({"role": STREAM, "size": size, "rates": rates, "failed": failed})
         print(f"\nstream, {size:,} bytes: messages/s, MB/s")
         for name, rate in sorted(rates.items(), key=lambda each: -each[1]):
             ratios = "  ".join(
@@ -129,19 +143,33 @@ def stream_rows(
     return rows
 
 
-def pingpong_row(contestants: dict[str, list[str]], runs: int) -> dict[str, Any]:
-    """Measure the round trip of 64 bytes."""
-    found, failed = in_turn(contestants, "pingpong", 64, ROUNDS, runs)
+def pingpong_row(
+    contestants: dict[str, list[str]], rounds: int, runs: int, connections: int
+) -> dict[str, Any]:
+    """Measure the round trip of 64 bytes, one under way on each connection."""
+    found, failed = in_turn(contestants, PINGPONG, 64, rounds, runs, connections)
     times = {
-        name: tuple(statistics.median(each[key] for each in runs_) for key in ("p50_us", "p99_us"))
+        name: {key: statistics.median(each[key] for each in runs_) for key in runs_[0]}
         for name, runs_ in found.items()
     }
-    print("\nping-pong, 64 bytes: microseconds, p50 and p99")
-    for name, (half, most) in sorted(times.items(), key=lambda each: each[1]):
-        ratio = f"{half / times[FLOOR][0]:>8.2f} x {FLOOR}" if FLOOR in times else ""
-        print(f"    {name:<22} {half:>10.1f} {most:>10.1f}  {ratio}")
+    over = "one connection" if connections == 1 else f"{connections} connections at once"
+    print(f"\nround trips of 64 bytes, {over}: microseconds, p50 and p99; a second")
+    for name, each in sorted(times.items(), key=lambda each: each[1]["p50_us"]):
+        ratio = ""
+        if FLOOR in times:
+            ratio = f"{each['p50_us'] / times[FLOOR]['p50_us']:>8.2f} x {FLOOR}"
+        print(
+            f"    {name:<22} {each['p50_us']:>10.1f} {each['p99_us']:>10.1f}"
+            f" {each['per_second']:>10,.0f}  {ratio}"
+        )
     _say_failed(failed)
-    return {"role": "pingpong", "size": 64, "times_us": times, "failed": failed}
+    return {
+        "role": PINGPONG,
+        "size": 64,
+        "connections": connections,
+        "times": times,
+        "failed": failed,
+    }
 
 
 def _say_failed(failed: dict[str, str]) -> None:
@@ -154,6 +182,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.loopback", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each stream")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="trips of one connection")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument(
         "--peers", default=sys.executable, help="a Python that has what bench/peers.txt names"
@@ -174,7 +203,9 @@ def main(arguments: list[str]) -> int:
             contestants = {name: each for name, each in contestants.items() if name in asked.only}
         print(f"Python {platform.python_version()}, {platform.machine()}, {asked.runs} runs each")
         rows = stream_rows(contestants, asked.sizes, asked.seconds, asked.runs)
-        rows.append(pingpong_row(contestants, asked.runs))
+        rows.append(pingpong_row(contestants, asked.rounds, asked.runs, 1))
+        each = max(1, asked.rounds // WIDE_SHARE)
+        rows.append(pingpong_row(contestants, each, asked.runs, WIDE))
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0

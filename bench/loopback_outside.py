@@ -11,8 +11,9 @@ import asyncio
 import struct
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from importlib import import_module
 
 # Any: the libraries are not required, and their types cannot be seen from here.
@@ -23,6 +24,7 @@ from bench.counting import (
     Contestant,
     Count,
     NotOffered,
+    ask_all,
     batch_of,
     play,
     say_port,
@@ -55,7 +57,7 @@ class WebSockets(Contestant):
         needed("websockets")
         self.options = {"compression": None, "max_size": None, "ping_interval": None}
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
         run(self._serve())
 
@@ -92,20 +94,22 @@ class WebSockets(Contestant):
 
         run(send())
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
 
-        async def ask() -> None:
-            payload, took = ECHO + bytes(size - 1), []
-            async with self._dial(port) as wire:
-                for _ in range(rounds):
-                    began = time.perf_counter()
-                    await wire.send(payload)
-                    await wire.recv()
-                    took.append(time.perf_counter() - began)
-            say_times(took)
+        async def ask(wire: Any) -> None:
+            await wire.send(payload)
+            await wire.recv()
 
-        run(ask())
+        async def all_of_them() -> None:
+            async with AsyncExitStack() as stack:
+                wires = [
+                    await stack.enter_async_context(self._dial(port)) for _ in range(connections)
+                ]
+                await ask_all([partial(ask, wire) for wire in wires], rounds)
+
+        payload = ECHO + bytes(size - 1)
+        run(all_of_them())
 
 
 # -- pyipv8
@@ -176,7 +180,7 @@ class PyIPv8(Contestant):
         needed("ipv8")
         self.signed = signed
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
         run(self._serve())
 
@@ -224,25 +228,27 @@ class PyIPv8(Contestant):
             overlay.send(to, Overlay.END)
         await overlay.close()
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
         self._fits(size)
 
-        async def ask() -> None:
-            overlay, to, took = Overlay(self.signed), ("127.0.0.1", int(port)), []
-            payload, came = ECHO + bytes(size - 1), asyncio.Event()
+        async def asker() -> Callable[[], Awaitable[object]]:
+            overlay, came = Overlay(self.signed), asyncio.Event()
             overlay.heard = lambda sender, body: came.set()
             await overlay.open()
-            for _ in range(rounds):
+
+            async def ask() -> None:
                 came.clear()
-                began = time.perf_counter()
                 overlay.send(to, payload)
                 await came.wait()
-                took.append(time.perf_counter() - began)
-            await self._end(overlay, to)
-            say_times(took)
 
-        run(ask())
+            return ask
+
+        async def all_of_them() -> None:
+            await ask_all([await asker() for _ in range(connections)], rounds)
+
+        to, payload = ("127.0.0.1", int(port)), ECHO + bytes(size - 1)
+        run(all_of_them())
 
 
 # -- py-libp2p
@@ -270,7 +276,7 @@ class LibP2P(Contestant):
         secure = {noise.PROTOCOL_ID: noise.Transport(pair, noise_privkey=keys.private_key)}
         return self.libp2p.new_host(key_pair=pair, sec_opt=secure, muxer_preference="YAMUX")
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
         self.trio.run(self._serve)
 
@@ -331,22 +337,35 @@ class LibP2P(Contestant):
 
         self.trio.run(send)
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
 
-        async def ask() -> None:
-            payload, took, host = struct.pack(">I", size) + ECHO + bytes(size - 1), [], self._host()
-            async with host.run([]):
-                stream = await self._dial(host, port)
-                for _ in range(rounds):
-                    began, held = time.perf_counter(), 0
-                    await stream.write(payload)
-                    while held < len(payload):
-                        held += len(await stream.read(len(payload) - held))
-                    took.append(time.perf_counter() - began)
-                say_times(took)
+        payload = struct.pack(">I", size) + ECHO + bytes(size - 1)
+        took: list[float] = []
 
-        self.trio.run(ask)
+        async def ask(stream: Any) -> None:
+            for _ in range(rounds):
+                began, held = time.perf_counter(), 0
+                await stream.write(payload)
+                while held < len(payload):
+                    held += len(await stream.read(len(payload) - held))
+                took.append(time.perf_counter() - began)
+
+        async def all_of_them() -> None:
+            async with AsyncExitStack() as stack:
+                streams = []
+                for _ in range(connections):
+                    # Two hosts are connected but once, so each connection is a host's.
+                    host = self._host()
+                    await stack.enter_async_context(host.run([]))
+                    streams.append(await self._dial(host, port))
+                began = time.perf_counter()
+                async with self.trio.open_nursery() as nursery:
+                    for stream in streams:
+                        nursery.start_soon(ask, stream)
+                say_times(took, time.perf_counter() - began)
+
+        self.trio.run(all_of_them)
 
 
 NAMES: dict[str, Callable[[], Contestant]] = {

@@ -12,7 +12,10 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -24,8 +27,10 @@ import uvloop
 import routing
 from bench.counting import (
     BATCH_BYTES,
+    ECHO,
     Contestant,
     Count,
+    ask_all,
     batch_of,
     play,
     say_port,
@@ -42,9 +47,9 @@ class Ours(Contestant):
 
     together = True
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
-        routing.run(self._serve())
+        routing.run(self._serve() if connections == 1 else self._serve_clients(connections))
 
     async def _serve(self) -> None:
         limits = routing.Limits.local()
@@ -54,13 +59,26 @@ class Ours(Contestant):
             reading = self._take(node, count)
             node.on_request(lambda request: request.payload)
             events = node.events()
-            say_port(int(node.endpoints[0].rpartition(":")[2]))
+            say_port(port_of(node))
             async for event in events:
                 if isinstance(event, routing.PeerDown):
                     break
         if reading is not None:
             await reading
         count.say()
+
+    async def _serve_clients(self, connections: int) -> None:
+        """Serve until killed; a node that has no peer takes no clients, so it has one."""
+        limits = wide(connections)
+        config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
+        async with routing.Node(config) as node:
+            second = routing.Config(listen=["127.0.0.1:0"], contacts=node.endpoints, limits=limits)
+            async with routing.Node(second) as other:
+                for each in (node, other):
+                    await each.joined()
+                    each.on_request(lambda request: request.payload)
+                say_port(port_of(node))
+                await asyncio.Event().wait()
 
     def _take(self, node: routing.Node, count: Count) -> asyncio.Task[None] | None:
         """Have messages counted; return the task that does, if there is one."""
@@ -82,18 +100,30 @@ class Ours(Contestant):
 
         routing.run(self._as_client(port, send))
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
 
         async def ask(node: routing.Node, to: routing.NodeAddress) -> None:
-            payload, took = bytes(size), []
-            for _ in range(rounds):
-                began = time.perf_counter()
-                await node.request(to, payload)
-                took.append(time.perf_counter() - began)
-            say_times(took)
+            payload = bytes(size)
+            await ask_all([lambda: node.request(to, payload)], rounds)
 
-        routing.run(self._as_client(port, ask))
+        if connections == 1:
+            routing.run(self._as_client(port, ask))
+        else:
+            routing.run(self._as_clients(port, bytes(size), rounds, connections))
+
+    async def _as_clients(self, port: str, payload: bytes, rounds: int, connections: int) -> None:
+        """Ask from so many clients: nodes would connect with each other, too."""
+        config = routing.Config(contacts=[f"127.0.0.1:{port}"], limits=wide(connections))
+        async with AsyncExitStack() as stack:
+            asks = list[Callable[[], Awaitable[object]]]()
+            for _ in range(connections):
+                client = await stack.enter_async_context(routing.Client(config))
+                await client.joined()
+                assert client.proxy is not None
+                to = routing.NodeAddress(client.proxy)
+                asks.append(partial(client.request, to, payload))
+            await ask_all(asks, rounds)
 
     async def _as_client(self, port: str, act: Any) -> None:
         limits = routing.Limits.local()
@@ -104,6 +134,19 @@ class Ours(Contestant):
             (peer,) = node.peers()
             await act(node, routing.NodeAddress(peer.name))
             # Stopping drains: what is queued goes out first.
+
+
+def port_of(node: routing.Node) -> int:
+    return int(node.endpoints[0].rpartition(":")[2])
+
+
+def wide(connections: int) -> routing.Limits:
+    """Return limits under which one address may have so many clients, and each may say much."""
+    return replace(
+        routing.Limits.local(),
+        clients_per_address=connections,
+        client_messages_per_s=1_000_000,
+    )
 
 
 class OursOneByOne(Ours):
@@ -123,10 +166,10 @@ class OursOneByOne(Ours):
 
 
 class Framed(asyncio.Protocol):
-    """`u32 length | body` on a stream."""
+    """`u32 length | body` on a stream; what asks for it is sent back, unless we asked."""
 
-    def __init__(self, count: Count, over: asyncio.Event) -> None:
-        self.count, self.over = count, over
+    def __init__(self, count: Count, over: asyncio.Event, echoes: bool) -> None:
+        self.count, self.over, self.echoes = count, over, echoes
         self.rest = b""
         self.transport: asyncio.Transport | None = None
         self.heard = asyncio.Event()
@@ -145,7 +188,7 @@ class Framed(asyncio.Protocol):
             end = at + 4 + int.from_bytes(data[at : at + 4], "big")
             if end > len(data):
                 break
-            if data[at + 4] == 1:
+            if self.echoes and data[at + 4] == 1:
                 assert self.transport is not None
                 self.transport.write(data[at:end])
             at, count = end, count + 1
@@ -173,7 +216,7 @@ class Streamed(Contestant):
     def __init__(self, tls: bool) -> None:
         self.tls = tls
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
         uvloop.run(self._serve())
 
@@ -181,7 +224,9 @@ class Streamed(Contestant):
         count, over = Count(), asyncio.Event()
         loop = asyncio.get_running_loop()
         context = certified() if self.tls else None
-        server = await loop.create_server(lambda: Framed(count, over), "127.0.0.1", 0, ssl=context)
+        server = await loop.create_server(
+            lambda: Framed(count, over, True), "127.0.0.1", 0, ssl=context
+        )
         say_port(server.sockets[0].getsockname()[1])
         await over.wait()
         count.say()
@@ -192,7 +237,7 @@ class Streamed(Contestant):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         loop = asyncio.get_running_loop()
-        made = Framed(Count(), asyncio.Event())
+        made = Framed(Count(), asyncio.Event(), False)
         await loop.create_connection(lambda: made, "127.0.0.1", int(port), ssl=context)
         return made
 
@@ -213,25 +258,31 @@ class Streamed(Contestant):
 
         uvloop.run(run())
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
 
         async def run() -> None:
-            wire, took = await self._dial(port), []
-            assert wire.transport is not None
-            asked = struct.pack(">I", size) + b"\x01" + bytes(size - 1)
-            # The far end's echo begins with a 1, too: here it is not to be sent back once more.
-            wire.data_received = lambda data: wire.heard.set()  # type: ignore[method-assign]
-            for _ in range(rounds):
-                wire.heard.clear()
-                began = time.perf_counter()
-                wire.transport.write(asked)
-                await wire.heard.wait()
-                took.append(time.perf_counter() - began)
-            wire.transport.close()
-            say_times(took)
+            wires = [await self._dial(port) for _ in range(connections)]
+            asked = struct.pack(">I", size) + ECHO + bytes(size - 1)
+            await ask_all([self._asker(wire, asked) for wire in wires], rounds)
+            for wire in wires:
+                assert wire.transport is not None
+                wire.transport.close()
 
         uvloop.run(run())
+
+    @staticmethod
+    def _asker(wire: Framed, asked: bytes) -> Callable[[], Awaitable[object]]:
+        """Return how to ask once over this connection."""
+        transport, heard = wire.transport, wire.heard
+        assert transport is not None
+
+        async def ask() -> None:
+            heard.clear()
+            transport.write(asked)
+            await heard.wait()
+
+        return ask
 
 
 def certified() -> ssl.SSLContext:
@@ -273,38 +324,45 @@ def certified() -> ssl.SSLContext:
 
 
 class ZeroMQ(Contestant):
-    """pyzmq's blocking sockets, which are its fastest; PAIR, so that one socket does both."""
+    """pyzmq's blocking sockets, which are its fastest; PAIR, so that one socket does both.
+
+    Of many peers one thread hears by a ROUTER, and asks by as many DEALERs and a poller.
+    """
 
     END = b"\x02"
 
     def __init__(self, curve: bool) -> None:
         self.zmq: Any = import_module("zmq")
+        self.context: Any = self.zmq.Context()
         self.curve = curve
 
-    def _socket(self) -> Any:
-        made = self.zmq.Context().socket(self.zmq.PAIR)
+    def _socket(self, kind: int) -> Any:
+        made = self.context.socket(kind)
         made.sndhwm = made.rcvhwm = 10_000
         return made
 
-    def serve(self) -> None:
+    def serve(self, connections: int) -> None:
         """See `Contestant`."""
-        wire, count = self._socket(), Count()
+        wire = self._socket(self.zmq.PAIR if connections == 1 else self.zmq.ROUTER)
         if self.curve:
             wire.curve_secretkey, wire.curve_publickey = SERVER_SECRET, SERVER_PUBLIC
             wire.curve_server = True
         say_port(wire.bind_to_random_port("tcp://127.0.0.1"))
+        while connections > 1:
+            wire.send_multipart(wire.recv_multipart())
+        count = Count()
         while True:
             payload = wire.recv()
             if payload == self.END:
                 break
-            if payload[:1] == b"\x01":
+            if payload[:1] == ECHO:
                 wire.send(payload)
             count.add(1)
         count.say()
         wire.close(0)
 
-    def _dial(self, port: str) -> Any:
-        wire = self._socket()
+    def _dial(self, port: str, kind: int) -> Any:
+        wire = self._socket(kind)
         if self.curve:
             wire.curve_publickey, wire.curve_secretkey = self.zmq.curve_keypair()
             wire.curve_serverkey = SERVER_PUBLIC
@@ -313,7 +371,7 @@ class ZeroMQ(Contestant):
 
     def stream(self, port: str, size: int, seconds: float) -> None:
         """See `Contestant`."""
-        wire, payload = self._dial(port), bytes(size)
+        wire, payload = self._dial(port, self.zmq.PAIR), bytes(size)
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             for _ in range(100):
@@ -321,17 +379,46 @@ class ZeroMQ(Contestant):
         wire.send(self.END)
         wire.close(10_000)
 
-    def pingpong(self, port: str, size: int, rounds: int) -> None:
+    def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
-        wire, took, payload = self._dial(port), [], b"\x01" + bytes(size - 1)
+        payload = ECHO + bytes(size - 1)
+        if connections > 1:
+            self._ask_many(port, payload, rounds, connections)
+            return
+        wire, took = self._dial(port, self.zmq.PAIR), []
+        start = time.perf_counter()
         for _ in range(rounds):
             began = time.perf_counter()
             wire.send(payload)
             wire.recv()
             took.append(time.perf_counter() - began)
-        wire.send(self.END)
-        wire.close(10_000)
-        say_times(took)
+        say_times(took, time.perf_counter() - start)
+        wire.close(0)
+
+    def _ask_many(self, port: str, payload: bytes, rounds: int, connections: int) -> None:
+        wires = [self._dial(port, self.zmq.DEALER) for _ in range(connections)]
+        poller, began, took = self.zmq.Poller(), dict[Any, float](), list[float]()
+        for wire in wires:
+            # The first round is not timed: it waits for the connection to be made.
+            wire.send(payload)
+            wire.recv()
+            poller.register(wire, self.zmq.POLLIN)
+        left = dict.fromkeys(wires, rounds)
+        start = time.perf_counter()
+        for wire in wires:
+            began[wire] = time.perf_counter()
+            wire.send(payload)
+        while len(took) < rounds * connections:
+            for wire, _ in poller.poll():
+                wire.recv()
+                took.append(time.perf_counter() - began[wire])
+                left[wire] -= 1
+                if left[wire]:
+                    began[wire] = time.perf_counter()
+                    wire.send(payload)
+        say_times(took, time.perf_counter() - start)
+        for wire in wires:
+            wire.close(0)
 
 
 SERVER_PUBLIC = b"rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
