@@ -54,9 +54,13 @@ class Count:
         self.first = self.first or self.last
         self.count += count
 
+    def figures(self) -> dict[str, float]:
+        """Return what the parent is told."""
+        return {"count": self.count, "seconds": self.last - self.first}
+
     def say(self) -> None:
         """Print it for the parent."""
-        print(json.dumps({"count": self.count, "seconds": self.last - self.first}), flush=True)
+        print(json.dumps(self.figures()), flush=True)
 
 
 def say_port(port: int | str) -> None:

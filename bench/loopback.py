@@ -17,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench import loopback_outside, loopback_peers
+from bench import loopback_outside, loopback_peers, loopback_signed
+from bench.ends import load
 
-__all__ = ["main"]
+__all__ = ["FLOOR", "PINGPONG", "RESULTS", "STREAM", "main"]
 
 FLOOR = "C, plaintext"
 SIZES = (64, 1_024, 65_536, 1_047_552)
@@ -35,6 +37,7 @@ STREAM, PINGPONG = "stream", "pingpong"
 TIMEOUT_S = 60
 REASON_MAX = 120
 SOURCE = Path(__file__).with_name("loopback.c")
+RESULTS = Path(__file__).with_name("results") / "loopback.json"
 
 
 class Failed(Exception):
@@ -86,7 +89,8 @@ def play(
                 )
                 if role == PINGPONG:
                     return dict(json.loads(client.stdout))
-                return dict(json.loads(server.communicate(timeout=TIMEOUT_S)[0]))
+                counted = json.loads(server.communicate(timeout=TIMEOUT_S)[0])
+                return {**counted, **json.loads(client.stdout or "{}")}
             except (subprocess.SubprocessError, ValueError, KeyError) as error:
                 said.seek(0)
                 lines = [line.strip() for line in said if line.strip()]
@@ -172,6 +176,33 @@ def pingpong_row(
     }
 
 
+def signed_row(size: int, seconds: float, runs: int) -> dict[str, Any]:
+    """Measure signed messages, as a share of what the slower of signing and verifying allows."""
+    contestants = commands("bench.loopback_signed", loopback_signed.NAMES, sys.executable)
+    found, failed = in_turn(contestants, STREAM, size, seconds, runs)
+    rates: dict[str, dict[str, float]] = {}
+    print(f"\nsigned and routed, one hop, {size} bytes: messages/s; shares of min(sign, verify)")
+    for name, each in found.items():
+        for one in each:
+            possible = min(one["sign_per_s"], one["verify_per_s"])
+            busier = max(one["sender_cpu_us"], one["receiver_cpu_us"])
+            one["rate"] = rate_of(one)
+            one["share"] = one["rate"] / possible
+            one["share_by_cpu"] = 1e6 / busier / possible
+        middle = rates[name] = {key: statistics.median(one[key] for one in each) for key in each[0]}
+        print(
+            f"    {name:<22} {middle['rate']:>13,.0f} {middle['share']:>8.2f} of"
+            f" {middle['sign_per_s']:,.0f}, {middle['verify_per_s']:,.0f};"
+            f" {middle['share_by_cpu']:.2f} by the busier end's CPU"
+        )
+    _say_failed(failed)
+    return {"role": "signed", "size": size, "rates": rates, "failed": failed}
+
+
+def commands(module: str, names: Iterable[str], python: str) -> dict[str, list[str]]:
+    return {name: [python, "-m", module, name] for name in names}
+
+
 def _say_failed(failed: dict[str, str]) -> None:
     for name, reason in failed.items():
         print(f"    {name:<22} not measured: {reason}")
@@ -189,26 +220,44 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--only", nargs="+", help="contestants, by name")
     parser.add_argument("--json", type=Path, help="write what was measured there")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} of the results")
     asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         contestants: dict[str, list[str]] = {}
         program = floor_program(Path(folder))
         if program is not None:
             contestants[FLOOR] = [str(program)]
-        for name in loopback_peers.NAMES:
-            contestants[name] = [sys.executable, "-m", "bench.loopback_peers", name]
-        for name in loopback_outside.NAMES:
-            contestants[name] = [asked.peers, "-m", "bench.loopback_outside", name]
+        contestants |= commands("bench.loopback_peers", loopback_peers.NAMES, sys.executable)
+        contestants |= commands("bench.loopback_outside", loopback_outside.NAMES, asked.peers)
         if asked.only:
             contestants = {name: each for name, each in contestants.items() if name in asked.only}
         print(f"Python {platform.python_version()}, {platform.machine()}, {asked.runs} runs each")
+        before = load()
         rows = stream_rows(contestants, asked.sizes, asked.seconds, asked.runs)
         rows.append(pingpong_row(contestants, asked.rounds, asked.runs, 1))
         each = max(1, asked.rounds // WIDE_SHARE)
         rows.append(pingpong_row(contestants, each, asked.runs, WIDE))
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        rows.append(signed_row(64, asked.seconds, asked.runs))
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "runs": asked.runs,
+        "seconds": asked.seconds,
+        "load": {"before": before, "after": load()},
+        "rows": rows,
+    }
+    for path in [asked.json] * bool(asked.json) + [RESULTS] * asked.write:
+        path.write_text(json.dumps(rounded(found), indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def rounded(found: Any) -> Any:
+    """Return the same with as many digits as say something."""
+    if isinstance(found, dict):
+        return {name: rounded(each) for name, each in found.items()}
+    if isinstance(found, list):
+        return [rounded(each) for each in found]
+    return float(f"{found:.4g}") if isinstance(found, float) else found
 
 
 if __name__ == "__main__":

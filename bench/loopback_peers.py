@@ -46,6 +46,7 @@ class Ours(Contestant):
     """Two nodes: `send_many` to a handler that takes lists; `request` for the round trip."""
 
     together = True
+    counts: type[Count] = Count
 
     def serve(self, connections: int) -> None:
         """See `Contestant`."""
@@ -55,7 +56,7 @@ class Ours(Contestant):
         limits = routing.Limits.local()
         config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
         async with routing.Node(config) as node:
-            count = Count()
+            count = self.counts()
             reading = self._take(node, count)
             node.on_request(lambda request: request.payload)
             events = node.events()
