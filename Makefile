@@ -11,7 +11,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench ratios loopback idle handshake soak wheel sanitize clean
+.PHONY: build network test lint bench ratios loopback bench-plot idle handshake soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -65,11 +65,16 @@ bench: $(VENV)/.bench
 ratios: $(VENV)/.bench
 	$(PY) -m bench.ratios $(RATIOS_ARGS)
 
-# Two processes over loopback beside C, uvloop and ZeroMQ; LOOPBACK_ARGS="--runs 1 --sizes 64".
+# Two processes over loopback beside C, uvloop, ZeroMQ and others; LOOPBACK_ARGS="--runs 1 --sizes 64".
+# Some need a Python of their own: python -m venv X; X/bin/pip install -r bench/peers.txt; then
+# LOOPBACK_ARGS="--peers X/bin/python --write". bench-plot draws what --write has left.
 loopback: $(VENV)/.bench
 	$(PY) tools/requirements.py peers > $(VENV)/peers.txt
 	$(PY) -m pip install --quiet -r $(VENV)/peers.txt || echo "make: not all peers can be installed here" >&2
 	$(PY) -m bench.loopback $(LOOPBACK_ARGS)
+
+bench-plot: build
+	$(PY) -m bench.loopback_plot $(PLOT_ARGS)
 
 # What connections cost: IDLE_ARGS="--connections 1000", HANDSHAKE_ARGS="--libp2p PYTHON".
 idle: build

@@ -42,6 +42,9 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         )
         for row, (axes,) in zip(rows, every, strict=True):
             (_stream if row["role"] == STREAM else _trips)(axes, row)
+            if row["failed"]:
+                lines = [f"{name}: {why}" for name, why in row["failed"].items()]
+                axes.set_xlabel("not measured: " + "; ".join(lines), loc="left", fontsize=6)
         figure.savefig(path, metadata={"Date": None})
 
 
@@ -50,7 +53,7 @@ def _stream(axes: Axes, row: Mapping[str, Any]) -> None:
     notes = []
     for rate in rates.values():
         ratios = [
-            f"{rate / rates[other]:.2g} × {short}"
+            f"{_short(rate / rates[other])} × {short}"
             for other, short in ((FLOOR, "C"), (CURVE, "CURVE"))
             if rates.get(other)
         ]
@@ -63,7 +66,9 @@ def _trips(axes: Axes, row: Mapping[str, Any]) -> None:
     times = dict(sorted(row["times"].items(), key=lambda each: -float(each[1]["p50_us"])))
     notes = []
     for each in times.values():
-        ratio = f"  {each['p50_us'] / times[FLOOR]['p50_us']:.2g} × C" if FLOOR in times else ""
+        ratio = ""
+        if FLOOR in times:
+            ratio = f"  {_short(each['p50_us'] / times[FLOOR]['p50_us'])} × C"
         notes.append(f"{each['p50_us']:,.0f}, p99 {each['p99_us']:,.0f}{ratio}")
     _bars(axes, {name: each["p50_us"] for name, each in times.items()}, notes)
     wide = row["connections"]
@@ -81,6 +86,10 @@ def _bars(axes: Axes, values: Mapping[str, float], notes: list[str]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.45)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def _is_secure(name: str) -> bool:
