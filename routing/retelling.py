@@ -134,9 +134,13 @@ def describe(what: object) -> str:
     """Return one line about a fact, an action or an event; long values are shortened."""
     if isinstance(what, Passed):
         return f"Passed(token={what.token}, messages={len(what.digests) // 16})"
-    if not is_dataclass(what) or isinstance(what, type):
+    if isinstance(what, told.Input | do.Action):
+        names = told.fields_of(what)
+    elif is_dataclass(what) and not isinstance(what, type):
+        names = tuple(each.name for each in fields(what))
+    else:
         return repr(what)[:TEXT_MAX]
-    parts = [f"{each.name}={_value(getattr(what, each.name))}" for each in fields(what)]
+    parts = [f"{name}={_value(getattr(what, name))}" for name in names]
     return f"{type(what).__name__}({', '.join(parts)})"
 
 

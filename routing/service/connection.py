@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from enum import IntEnum
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from routing._frames import (
     RECORD_OVERHEAD_MAX,
     FrameError,
     FrameWriter,
     RecordReader,
-    SpareBlock,
     split_frames,
 )
 from routing._inbound import Way
-from routing._meter import Meter
 from routing.channel import Channel, ChannelError, Handshake
 from routing.errors import CloseCode, DialFailure
-from routing.limits import Limits, Nanos
+from routing.limits import Nanos
 from routing.messages import Close, FrameKind, decode, encode
-from routing.service.ledger import Ledger
+from routing.service.owner import Owner, Stage
 from routing.state import Direction, Token
 
 __all__ = ["Line", "Owner", "Stage"]
@@ -39,51 +36,6 @@ PROGRESS_BYTES_MIN = 65_536
 
 _HEARTBEAT: Final = bytes([0, 0, 0, 0, FrameKind.HEARTBEAT])
 """The plaintext of a record that says nothing but that we live."""
-
-
-class Stage(IntEnum):
-    """Where a line is in its life; it only moves forward."""
-
-    GREETING = 0
-    OPEN = 1
-    CLOSING = 2
-    GONE = 3
-
-
-class Owner(Protocol):
-    """What a line needs of the host that owns it."""
-
-    limits: Limits
-    ledger: Ledger
-    meter: Meter
-    spare: SpareBlock
-
-    def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
-        """Go through a record of a trusted line if some of it is for others; False if not."""
-
-    def now(self) -> Nanos:
-        """Return the time."""
-
-    def on_channel(self, line: Line) -> None:
-        """The handshake is complete; the line is OPEN."""
-
-    def on_greeting_failed(self, line: Line, reason: DialFailure) -> None:
-        """There will be no channel; the line closes itself. Never told after `on_channel`."""
-
-    def on_frame(self, line: Line, kind: int, body: bytes) -> None:
-        """A frame came in on an OPEN line. CLOSE and HEARTBEAT are not told."""
-
-    def on_lost(self, line: Line, code: CloseCode, text: str) -> None:
-        """An OPEN line has ended, by the far end or for its fault; told at most once."""
-
-    def on_paused(self, line: Line, paused: bool) -> None:
-        """The kernel takes no more bytes, or has taken all it was given."""
-
-    def on_closing(self, line: Line) -> None:
-        """From now the far end has a little time to hang up before it is cut off."""
-
-    def on_gone(self, line: Line) -> None:
-        """The socket is closed."""
 
 
 class Line(asyncio.BufferedProtocol):
