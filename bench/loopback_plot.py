@@ -38,7 +38,8 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
         every = figure.subplots(len(rows), squeeze=False, gridspec_kw={"height_ratios": heights})
         figure.suptitle(
             f"Two processes on loopback, a core each; median of {found['runs']} runs,"
-            f" Python {found['python']}, load {found['load']['before']}"
+            f" Python {found['python']}, load {found['load']['before']}\n"
+            "red: ours; dark: encrypted; pale: in the clear"
         )
         for row, (axes,) in zip(rows, every, strict=True):
             (_stream if row["role"] == STREAM else _trips)(axes, row)
