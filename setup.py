@@ -28,6 +28,9 @@ NAMES = (
     "_inbound",
     "_tokens",
     "_xor",
+    "_lengths",
+    "_blocks",
+    "_tape",
 )
 
 

@@ -1,41 +1,38 @@
 """What the flight recorder costs: the same work with and without it, in turns, in CPU time.
 
 A relay runs in a process of its own and a sender here, both with a recorder that is put in and
-taken out again between the rounds: two processes with the same work differ by more than it costs.
-Stated is the ratio of the least costs of all rounds: what else runs on the machine only ever adds.
+taken out again between slices of some milliseconds: two processes with the same work differ by more
+than it costs. Four slices (without, with, with, without, or the other way round) give one ratio,
+from which a steady drift of the machine falls out; stated is the median of all ratios, and between
+which bounds the true one lies with 95 % certainty. Alone on the machine it tells 1 % apart.
 
-    python -m bench.recorder [--messages 100000] [--rounds 25]
+    python -m bench.recorder [--rounds 60] [--work direct,routed,forward]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from math import sqrt
+from statistics import median
 from typing import Any
 
 import uvloop
 
-from bench.forward import (
-    AT_ONCE,
-    PAYLOAD,
-    UNDERWAY_MAX,
-    Relay,
-    core_of,
-    counting,
-    drive,
-    pin,
-    relay,
-    sealed,
-)
+from bench.forward import AT_ONCE, PAYLOAD, core_of, counting, drive, pin, sealed
 from routing.blanking import blank_digest, blank_state
 from routing.config import Config
 from routing.core import Core, CoreConfig
-from routing.dice import Dice
+from routing.events import Message
 from routing.identity import Identity, IdentitySigner
 from routing.limits import ROUTES_MAX, Limits
 from routing.messages import Envelope, NodeAddress, encode
@@ -44,8 +41,14 @@ from routing.service.connection import Line
 
 __all__ = ["main"]
 
-ROUTED_SHARE = 100
-"""A signed message costs the CPU of so many direct ones: there are fewer of them."""
+MESSAGES = {"direct": 160 * AT_ONCE, "routed": 256, "forward": 64 * AT_ONCE}
+"""In a slice: some 10 ms of work at each end."""
+
+PATTERNS = ((False, True, True, False), (True, False, False, True))
+
+LISTS_UNDERWAY = 20
+
+WAIT_S = 60
 
 
 class Switch:
@@ -57,32 +60,107 @@ class Switch:
         assert self._host._corridor is not None
         self._recorder, self._inbound = recording.recorder, self._host._corridor._inbound
         core = self._core
-        self._noted = core.dice, core.signer, core.relay.digest_of
-        dice = Dice(core.dice._secret)
-        self._plain = dice, core.config.signer, core.relay._digest_of
+        self._noted, self._plain = core.signer, core.config.signer
 
     def set(self, *, recorded: bool) -> None:
         """Record, or do not."""
         core, recorder = self._core, self._recorder
-        counter = core.dice.counter
-        core.dice, core.signer, core.relay.digest_of = self._noted if recorded else self._plain
-        core.dice.counter = counter
-        core.passing.tap = recorder if recorded else None
-        self._inbound.tried = recorder.tried if recorded else None
+        core.dice.note = recorder.tape.drawn if recorded else None
+        core.signer = self._noted if recorded else self._plain
+        core.passing.tap = self._inbound.tried = recorder.tape if recorded else None
         self._host.core = recorder if recorded else core
 
 
-def switching() -> Callable[[Node, str], None]:
-    """Return what obeys "on" and "off" for the one node that it is called with."""
-    switches: list[Switch] = []
+# -- B
 
-    def hear(node: Node, wish: str) -> None:
-        if wish:
-            if not switches:
-                switches.append(Switch(node))
-            switches[0].set(recorded=wish == "on")
 
-    return hear
+class Taken:
+    """How many messages have come, and who waits for how many."""
+
+    def __init__(self) -> None:
+        self.count = self.wanted = 0
+        self.reached = asyncio.Event()
+
+    def __call__(self, messages: list[Message]) -> None:
+        self.count += len(messages)
+        if self.count >= self.wanted:
+            self.reached.set()
+
+    async def until(self, wanted: int) -> None:
+        """Return when so many have come."""
+        self.wanted = wanted
+        self.reached.clear()
+        if self.count < wanted:
+            async with asyncio.timeout(WAIT_S):
+                await self.reached.wait()
+
+
+async def relay(folder: str) -> None:
+    """Be B: print the endpoint, then obey lines and answer each with what was spent and counted.
+
+    A line is "on" or "off", or how many messages shall have come before it is answered.
+    """
+    pin(1)
+    loop, reader, taken = asyncio.get_running_loop(), asyncio.StreamReader(), Taken()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    limits = Limits.recommended()
+    config = Config(listen=["127.0.0.1:0"], first=True, limits=limits, record=f"{folder}/b")
+    async with Node(config) as node:
+        node.on_messages(taken)
+        print(node.endpoints[0], flush=True)
+        switch: Switch | None = None
+        while line := (await reader.readline()).decode().strip():
+            if line in ("on", "off"):
+                switch = switch or Switch(node)
+                switch.set(recorded=line == "on")
+                gc.collect()
+            else:
+                await taken.until(int(line))
+            cpu = time.process_time()
+            stats = node.stats()
+            told = {
+                "cpu": cpu,
+                "taken": taken.count,
+                "recorded": stats["recorder.bytes"],
+                "gaps": stats.get("recorder.gaps", 0),
+            }
+            print(json.dumps(told), flush=True)
+
+
+class Relay:
+    """The process of B."""
+
+    def __init__(self, process: asyncio.subprocess.Process, hello: str) -> None:
+        self._process = process
+        self.hello = hello
+
+    @classmethod
+    async def start(cls) -> Relay:
+        """Start it and wait until it listens."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bench.recorder", "--role", "relay"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        return cls(process, (await process.stdout.readline()).decode().strip())
+
+    async def ask(self, wish: object) -> dict[str, float]:
+        """Return what it has spent and counted, once the wish is done; the loop goes on."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{wish}\n".encode())
+        told: dict[str, float] = json.loads(await self._process.stdout.readline())
+        return told
+
+    async def close(self) -> None:
+        """Have it end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+# -- A and C
 
 
 class Trio:
@@ -92,8 +170,7 @@ class Trio:
         self.relay, self.a, self.c = relay, a, c
         self._switch = Switch(a)
         assert c.name is not None
-        names = [bytes(peer.name) for peer in a.peers() if peer.name != c.name]
-        self.b = names[0]
+        self.b = next(bytes(peer.name) for peer in a.peers() if peer.name != c.name)
         token = core_of(a).table.token(self.b)
         assert token is not None
         line: Line | None = a._serving().tokens.get(token)
@@ -101,10 +178,11 @@ class Trio:
         self.line = line
         self.arrived = counting(c)
 
-    def record(self, *, wanted: bool) -> None:
+    async def record(self, *, wanted: bool) -> None:
         """Have A and B recorded, or not."""
         self._switch.set(recorded=wanted)
-        self.relay.ask("on" if wanted else "off")
+        await self.relay.ask("on" if wanted else "off")
+        gc.collect()
 
     async def forward(self, count: int) -> tuple[float, float]:
         """Frames for C through B: CPU seconds of B and of nobody else."""
@@ -114,44 +192,40 @@ class Trio:
             for each in sealed(self.a, bytes(self.c.name), -(-count // ROUTES_MAX))
             for route in range(ROUTES_MAX)
         ]
-        before = self.relay.ask()
+        before = await self.relay.ask(0)
         await drive(self.line, bodies, self.arrived)
-        return (self.relay.ask()["cpu"] - before["cpu"]) / len(bodies), 0.0
+        return ((await self.relay.ask(0))["cpu"] - before["cpu"]) / len(bodies), 0.0
 
     async def direct(self, count: int) -> tuple[float, float]:
         """Direct messages in lists: CPU seconds of B, and of A."""
-        before, began = self.relay.ask(), time.process_time()
-        for _ in range(count // AT_ONCE):
+        before, began = await self.relay.ask(0), time.process_time()
+        for number in range(1, count // AT_ONCE + 1):
             await self.a.send_many(NodeAddress(self.b), [PAYLOAD] * AT_ONCE)
             await asyncio.sleep(0)
+            if number % LISTS_UNDERWAY == 0:
+                # A full socket would make the next slice pay for what this one has sent.
+                await self.relay.ask(int(before["taken"]) + number * AT_ONCE)
         sent = count // AT_ONCE * AT_ONCE
-        after = await self._taken(before["taken"] + sent)
+        after = await self.relay.ask(int(before["taken"]) + sent)
         own = time.process_time() - began
         return (after["cpu"] - before["cpu"]) / sent, own / sent
 
     async def routed(self, count: int) -> tuple[float, float]:
         """Messages signed by A, verified by B: CPU seconds of B, and of A."""
-        sent = max(AT_ONCE, count // ROUTED_SHARE)
-        before, began = self.relay.ask(), time.process_time()
-        for number in range(sent):
+        before, began = await self.relay.ask(0), time.process_time()
+        for number in range(1, count + 1):
             await self.a.send(NodeAddress(self.b), PAYLOAD, signed=True)
-            if number % 64 == 63:
-                await self._taken(before["taken"] + number - UNDERWAY_MAX // 2)
-        after = await self._taken(before["taken"] + sent)
+            if number % 128 == 0:
+                await self.relay.ask(int(before["taken"]) + number - 64)
+        after = await self.relay.ask(int(before["taken"]) + count)
         own = time.process_time() - began
-        return (after["cpu"] - before["cpu"]) / sent, own / sent
-
-    async def _taken(self, wanted: float) -> dict[str, float]:
-        async with asyncio.timeout(60):
-            while (after := self.relay.ask())["taken"] < wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        return after
+        return (after["cpu"] - before["cpu"]) / count, own / count
 
 
 async def trio(stack: AsyncExitStack, folder: str) -> Trio:
     """Start three nodes, of which B and A write recordings."""
-    relay = Relay("relay", "bench.recorder")
-    stack.callback(relay.close)
+    relay = await Relay.start()
+    stack.push_async_callback(relay.close)
     base: dict[str, Any] = {
         "listen": ["127.0.0.1:0"],
         "contacts": [relay.hello],
@@ -166,35 +240,29 @@ async def trio(stack: AsyncExitStack, folder: str) -> Trio:
     return Trio(relay, a, c)
 
 
-async def measured(count: int, rounds: int) -> dict[str, Any]:
+Quad = tuple[float, float]
+"""Cost without and with it, each of two slices."""
+
+
+async def measured(rounds: int, works: list[str]) -> dict[str, Any]:
     """Return, by kind of work, what the recorder adds in per cent, and the plain figures."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, list[Quad]] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with AsyncExitStack() as stack:
             nodes = await trio(stack, folder)
-            for number in range(rounds + 1):
-                for what in ("forward", "direct", "routed"):
-                    costs: dict[bool, tuple[float, float]] = {}
-                    work: Callable[[int], Awaitable[tuple[float, float]]] = getattr(nodes, what)
-                    for recorded in (False, True) if number % 2 else (True, False):
-                        nodes.record(wanted=recorded)
-                        costs[recorded] = await work(count)
-                    if not number:  # the first warms up
-                        continue
-                    for place, end in enumerate(("at B", "at A")):
-                        if costs[False][place]:
-                            pair = costs[False][place], costs[True][place]
-                            found.setdefault(f"{what}, {end}", []).append(pair)
-            told, own = nodes.relay.ask(), nodes.a.stats()
+            # One work after the other: what one has left to be written is not paid by the next.
+            for what in works:
+                for number in range(rounds + 1):
+                    costs = await four(nodes, what, PATTERNS[number % 2])
+                    for end, quad in costs.items():
+                        if number and quad[0]:  # the first warms up
+                            found.setdefault(f"{what}, {end}", []).append(quad)
+            told, own = await nodes.relay.ask(0), nodes.a.stats()
     return {
-        "added_percent": {
-            what: round(100 * (least(pairs, 1) / least(pairs, 0) - 1), 2)
-            for what, pairs in found.items()
-        },
-        "plain_per_cpu_s": {what: round(1 / least(pairs, 0)) for what, pairs in found.items()},
-        "half_of_the_rounds_within_percent": {
-            what: [round(100 * (each - 1), 1) for each in quartiles(pairs)]
-            for what, pairs in found.items()
+        "load": os.getloadavg()[0],
+        "added_percent": {what: spread(quads) for what, quads in found.items()},
+        "plain_per_cpu_s": {
+            what: round(1 / median(quad[0] for quad in quads)) for what, quads in found.items()
         },
         "recorded_bytes": {"at B": told["recorded"], "at A": own["recorder.bytes"]},
         "gaps": {"at B": told["gaps"], "at A": own.get("recorder.gaps", 0)},
@@ -202,15 +270,32 @@ async def measured(count: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def least(pairs: list[tuple[float, float]], place: int) -> float:
-    """Return the least cost of all rounds: what other loads add to a round is not ours."""
-    return min(pair[place] for pair in pairs)
+async def four(nodes: Trio, what: str, pattern: tuple[bool, ...]) -> dict[str, Quad]:
+    """Do a work four times and return the costs of both ends."""
+    work: Callable[[int], Awaitable[tuple[float, float]]] = getattr(nodes, what)
+    spent = {False: [0.0, 0.0], True: [0.0, 0.0]}
+    for recorded in pattern:
+        await nodes.record(wanted=recorded)
+        for place, cost in enumerate(await work(MESSAGES[what])):
+            spent[recorded][place] += cost / 2
+    return {
+        end: (spent[False][place], spent[True][place]) for place, end in enumerate(("at B", "at A"))
+    }
 
 
-def quartiles(pairs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return between which ratios half of the rounds lie."""
-    ratios = sorted(with_ / without for without, with_ in pairs)
-    return ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+def spread(quads: list[Quad]) -> dict[str, float]:
+    """Return the median of what was added, and the bounds of a 95 % interval for it, in per cent.
+
+    The bounds are order statistics, which hold whatever the distribution is.
+    """
+    added = sorted(100 * (with_ / without - 1) for without, with_ in quads)
+    off = round(0.98 * sqrt(len(added)))
+    middle = len(added) // 2
+    return {
+        "median": round(median(added), 2),
+        "from": round(added[max(0, middle - off)], 2),
+        "to": round(added[min(len(added) - 1, middle + off)], 2),
+    }
 
 
 def state_ms() -> dict[int, float]:
@@ -232,16 +317,19 @@ def state_ms() -> dict[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="what the flight recorder costs")
-    parser.add_argument("--messages", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--work", default=",".join(MESSAGES))
     parser.add_argument("--role", choices=["all", "relay"], default="all")
     arguments = parser.parse_args()
     if arguments.role == "relay":
         with tempfile.TemporaryDirectory() as folder:
-            uvloop.run(relay(f"{folder}/b", switching()))
+            uvloop.run(relay(folder))
         return
     pin(0)
-    print(json.dumps(uvloop.run(measured(arguments.messages, arguments.rounds)), indent=1))
+    works = arguments.work.split(",")
+    if unknown := [each for each in works if each not in MESSAGES]:
+        parser.error(f"work {unknown[0]!r} is unknown; there are {', '.join(MESSAGES)}")
+    print(json.dumps(uvloop.run(measured(arguments.rounds, works)), indent=1))
 
 
 if __name__ == "__main__":

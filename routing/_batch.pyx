@@ -7,10 +7,10 @@ All integers are big-endian.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
+from routing._lengths cimport HEADER, ID, PREFIX, ROOM, load32, store32
 from routing._message cimport Origin, borrowed_of, message_of
 
 from routing.errors import UsageError
@@ -19,35 +19,15 @@ __all__ = [
     "BATCH_BYTES_MAX",
     "BATCH_ID_BYTES",
     "MESSAGE_HEADER_BYTES",
-    "lengths",
-    "lengths_of_batch",
     "pack",
     "survey",
     "unpack",
     "volume",
 ]
 
-cdef enum:
-    ID = 16
-    PREFIX = 12
-    HEADER = 4
-    # With the header of its frame a batch fills a gathered record and never needs one of its own.
-    ROOM = 65_536 - 5
-
 BATCH_BYTES_MAX = ROOM
 BATCH_ID_BYTES = ID
 MESSAGE_HEADER_BYTES = HEADER
-
-
-cdef inline uint32_t load32(const unsigned char *at) noexcept:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
-
-
-cdef inline void store32(unsigned char *at, uint32_t value) noexcept:
-    at[0] = <unsigned char>(value >> 24)
-    at[1] = <unsigned char>(value >> 16)
-    at[2] = <unsigned char>(value >> 8)
-    at[3] = <unsigned char>value
 
 
 cpdef tuple pack(bytes first, list payloads, Py_ssize_t start=0):
@@ -167,63 +147,3 @@ cpdef tuple survey(list payloads, Py_ssize_t start, Py_ssize_t room):
             largest = step
         end += 1
     return end, largest
-
-
-cdef inline bytes runs_of(uint32_t *pairs, Py_ssize_t count):
-    # Each pair is written big-endian over itself.
-    cdef Py_ssize_t at
-    for at in range(2 * count):
-        store32(<unsigned char *>(pairs + at), pairs[at])
-    return PyBytes_FromStringAndSize(<char *>pairs, 8 * count)
-
-
-cpdef bytes lengths(list payloads):
-    """Return the lengths of payloads, in order: (u32 how many in a row, u32 length)+. O(payloads).
-    """
-    cdef Py_ssize_t count = 0, room = len(payloads)
-    cdef bytes payload
-    cdef uint32_t *pairs = <uint32_t *>PyMem_Malloc(8 * max(room, 1))
-    if pairs is NULL:
-        raise MemoryError
-    try:
-        for payload in payloads:
-            count = counted(pairs, count, <uint32_t>PyBytes_GET_SIZE(payload))
-        return runs_of(pairs, count)
-    finally:
-        PyMem_Free(pairs)
-
-
-cpdef bytes lengths_of_batch(bytes body):
-    """Return the `lengths` of the payloads of a batch; None where `unpack` returns None. O(bytes).
-    """
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(body), at = ID, count = 0, messages = 0
-    cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(body)
-    cdef uint32_t length
-    cdef uint32_t *pairs
-    if size <= ID or load32(data + PREFIX):
-        return None
-    pairs = <uint32_t *>PyMem_Malloc(8 * (size // HEADER))
-    if pairs is NULL:
-        raise MemoryError
-    try:
-        while at < size:
-            if size - at < HEADER:
-                return None
-            length = load32(data + at)
-            if length > size - at - HEADER:
-                return None
-            at += HEADER + length
-            messages += 1
-            count = counted(pairs, count, length)
-        return None if size > ROOM and messages > 1 else runs_of(pairs, count)
-    finally:
-        PyMem_Free(pairs)
-
-
-cdef inline Py_ssize_t counted(uint32_t *pairs, Py_ssize_t count, uint32_t length) noexcept:
-    if count and pairs[2 * count - 1] == length:
-        pairs[2 * count - 2] += 1
-        return count
-    pairs[2 * count] = 1
-    pairs[2 * count + 1] = length
-    return count + 1

@@ -6,6 +6,7 @@ cimport cython
 
 from routing._frames cimport FrameWriter
 from routing._seen cimport MessageFilter
+from routing._tape cimport Tape
 from routing._xor cimport XorIndex
 
 
@@ -37,7 +38,7 @@ cdef class Inbound:
     cdef readonly uint64_t duplicates
     cdef readonly Py_ssize_t left
     cdef readonly Way quiet
-    cdef public bytearray tried
+    cdef public Tape tried
     cdef uint64_t[2] _secret
     cdef int _hops_max
     cdef int _routes_max

@@ -2,6 +2,7 @@ from typing import Final, final
 
 from routing._filter import MessageFilter
 from routing._frames import FrameWriter
+from routing._tape import Tape
 
 __all__ = ["ROUTED", "Inbound", "Way", "repeat_digest"]
 
@@ -23,7 +24,7 @@ class Way:
 
 @final
 class Inbound:
-    tried: bytearray | None
+    tried: Tape | None
     @property
     def forwarded(self) -> int: ...
     @property

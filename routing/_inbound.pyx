@@ -11,7 +11,6 @@ An envelope that it passes on reads, byte for byte:
     signed = 9a  destination  kind  leave_out  flags  id  source  key  origin  authority  body
 """
 
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
@@ -20,6 +19,7 @@ cimport cython
 
 from routing._frames cimport Frame, FrameWriter, check_frames, next_frame
 from routing._seen cimport MessageFilter
+from routing._tape cimport Tape
 from routing._xor cimport XorIndex
 
 from routing.errors import UsageError
@@ -487,12 +487,9 @@ cdef class Inbound:
         """Enter the digest of an envelope, noted in `tried`, and tell whether it is new."""
         cdef uint8_t digest[DIGEST]
         cdef MessageFilter other
-        cdef Py_ssize_t noted
         siphash(self._secret, body + 2, size - 2, digest)
         if self.tried is not None:
-            noted = PyByteArray_GET_SIZE(self.tried)
-            PyByteArray_Resize(self.tried, noted + DIGEST)
-            memcpy(PyByteArray_AS_STRING(self.tried) + noted, digest, DIGEST)
+            self.tried.tried(digest)
         for other in self._others:
             if other.contains_at(digest, <double> now):
                 return False

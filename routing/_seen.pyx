@@ -4,7 +4,8 @@ Users find it in `routing._filter`. It hands nothing back and calls nobody; what
 asked for and nothing else.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.math cimport INFINITY, isfinite, isnan
@@ -19,10 +20,17 @@ from os import urandom
 
 from routing.errors import UsageError
 
+cdef extern from "Python.h":
+    # Big-endian if `little` is 0.
+    int PyFloat_Pack8(double value, char* at, int little) except -1
+    double PyFloat_Unpack8(const char* at, int little) except? -1
+
+
 __all__ = ["MessageFilter", "coarse"]
 
 cdef enum:
     ID_BYTES = 16
+    PACKED_BYTES = 24
     RING_LEAST = 16
     SLOTS_LEAST = 32
     SMALL = 16_384
@@ -221,6 +229,43 @@ cdef class MessageFilter:
             ids.append((<const char*> seen.id)[:ID_BYTES])
             expires.append(seen.expires)
         return list(zip(ids, expires))
+
+    def packed(self, now=None):
+        """Return what `deadlines` does as bytes: 16 of each id, 8 of when, a big-endian double.
+
+        A thirtieth of the time of a list; O(n).
+        """
+        cdef uint32_t k
+        cdef Seen* seen
+        cdef bytes text
+        cdef uint8_t* at
+        self._moment(now)
+        self._sweep()
+        text = PyBytes_FromStringAndSize(NULL, PACKED_BYTES * <Py_ssize_t> self._count)
+        at = <uint8_t*> PyBytes_AS_STRING(text)
+        for k in range(self._count):
+            seen = &self._ring[self._place(k)]
+            memcpy(at, seen.id, ID_BYTES)
+            PyFloat_Pack8(seen.expires, <char*> at + ID_BYTES, 0)
+            at += PACKED_BYTES
+        return text
+
+    def load(self, bytes text, now=None):
+        """Remember what `packed` returned, as `insert` of each would. O(n).
+
+        Raises:
+            UsageError: it did not return that, or what it returned is over by now.
+        """
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(text), place
+        cdef const uint8_t* at = <const uint8_t*> PyBytes_AS_STRING(text)
+        cdef double moment = self._moment(now), ttl
+        if size % PACKED_BYTES:
+            raise UsageError(f"{size} bytes are refused; each id has {PACKED_BYTES} with its time")
+        for place in range(0, size, PACKED_BYTES):
+            ttl = PyFloat_Unpack8(<const char*> at + place + ID_BYTES, 0) - moment
+            if not ttl > 0:
+                raise UsageError(f"an id that expires in {ttl!r} is refused; it must be above 0")
+            self.insert_at(at + place, moment, ttl)
 
     def __repr__(self):
         return f"<MessageFilter ttl={self.ttl:g} capacity={self.capacity} ids={self._count}>"

@@ -95,6 +95,8 @@ class Batching:
             for place, payload in enumerate(fact.payloads):
                 core.messaging.on_submitted(_single(fact, place, payload))
             return
+        if core.passing.tap is not None:
+            core.passing.tap.leaves_in_batches()
         if fact.acknowledged and core.receipts.refuses(volume(fact.payloads), len(fact.payloads)):
             core.count("message.busy")
             self.pressed = True

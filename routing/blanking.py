@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from routing._batch import lengths
+from routing._lengths import lengths
 from routing.errors import UsageError
 from routing.messages import MessageKind, Signed, decode, encode
 from routing.snapshots import memory_of, read, restore_memory, write
@@ -70,7 +70,7 @@ def restore_blank(core: Core, state: bytes) -> None:
 
 
 def payloads_of(runs: bytes) -> list[bytes]:
-    """Return zeros of the `_batch.lengths` given.
+    """Return zeros of the `_lengths.lengths` given.
 
     Raises:
         UsageError: no such lengths, or more than a recording ever has.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -16,17 +17,22 @@ class Dice:
     The whole state is (secret, counter), so a snapshot of the core stays small.
     """
 
-    __slots__ = ("_secret", "counter")
+    __slots__ = ("_secret", "counter", "note")
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self.counter = 0
+        self.note: Callable[[bytes], None] | None = None
+        """Is told what they show: recordings hold that, and never the secret."""
 
     def bytes(self, count: int) -> bytes:
         """Return `count` bytes, at most 64."""
         self.counter += 1
         block = self.counter.to_bytes(8, "big")
-        return blake2b(block, digest_size=count, key=self._secret, person=b"routing.dice").digest()
+        shown = blake2b(block, digest_size=count, key=self._secret, person=b"routing.dice").digest()
+        if self.note is not None:
+            self.note(shown)
+        return shown
 
     def below(self, bound: int) -> int:
         """Return an int in [0, bound); the bias of 2^-64 * bound is of no account."""

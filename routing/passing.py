@@ -7,7 +7,7 @@ into account what has been passed on. It sends nothing and decides nothing itsel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from routing.limits import Nanos
 from routing.repeats import Window
@@ -15,11 +15,12 @@ from routing.state import LinkRole, Token
 
 if TYPE_CHECKING:
     from routing._filter import MessageFilter
+    from routing._tape import Tape
     from routing.core import Core
     from routing.inputs import Heard
     from routing.table import RoutingTable
 
-__all__ = ["Entry", "Grant", "Passing", "Tap", "View"]
+__all__ = ["Entry", "Grant", "Passing", "View"]
 
 
 class Entry(NamedTuple):
@@ -57,23 +58,11 @@ class Grant(NamedTuple):
     now: int
 
 
-class Tap(Protocol):
-    """Who is told of everything that happens here and changes the core without being a fact."""
-
-    tried: bytearray
-    """The digests of what went by, in order, since `passed` was last called."""
-
-    def heard(self, token: int, now: int) -> None:
-        """`Passing.hear` has taken in that something came."""
-
-    def passed(self, token: int, now: int) -> None:
-        """A grant of a connection has been used, at this time, for what is in `tried`."""
-
-
 class Passing:
     """What is passed on for others beside the core."""
 
-    tap: Tap | None = None
+    tap: Tape | None = None
+    """Is told of everything that happens here and changes the core without being a fact."""
 
     def __init__(self, core: Core) -> None:
         self.core = core

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import IO
 
 from routing.errors import UsageError
+from routing.layout import LINE_BYTES, why_not
 from routing.recordings import (
     BLOCK_HEAD,
-    MAGIC,
     Beginning,
     Damaged,
     Record,
     RecordingError,
     block_size,
-    is_magic,
     records_of,
 )
 from routing.service.segments import older
@@ -33,7 +32,7 @@ class Playback:
     """The records of a recording, the older segment first if it is of the same run.
 
     Raises:
-        UsageError: no such file, no recording, or one of another version.
+        UsageError: no such file, no recording, or one of another version or layout.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -58,7 +57,7 @@ class Playback:
         for path in self.paths:
             try:
                 with path.open("rb") as file:
-                    file.seek(len(MAGIC))
+                    file.seek(LINE_BYTES)
                     yield from self._blocks(file)
             except OSError as error:
                 self.trouble = f"{path.name} cannot be read: {error.strerror}"
@@ -86,15 +85,9 @@ class Playback:
     def _first(self, path: Path) -> Beginning:
         try:
             with path.open("rb") as file:
-                line = file.read(len(MAGIC))
-                magic = is_magic(line)
-                if magic is None:
-                    raise NoRecording(
-                        f"recording {str(path)!r} is of format {line.split()[-1].decode()!r}, "
-                        f"this is {MAGIC.split()[-1].decode()!r}; replay it with its own version"
-                    )
-                if not magic:
-                    raise NoRecording(f"{str(path)!r} is no recording; name one")
+                reason = why_not(file.read(LINE_BYTES))
+                if reason:
+                    raise NoRecording(f"recording {str(path)!r} {reason}")
                 head = file.read(BLOCK_HEAD)
                 size = block_size(head) if len(head) == BLOCK_HEAD else 0
                 content = file.read(size)

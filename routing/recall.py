@@ -24,16 +24,14 @@ __all__ = [
     "restore_seen",
 ]
 
-Ids = list[tuple[bytes, float]]
-"""(id, deadline), in order."""
-
 
 class SeenMemory(Struct):
     """One room of the relay's filter, and the rooms of single connections."""
 
     entered: int
     blocks: list[Block]
-    hashes: Ids
+    hashes: bytes
+    """See `MessageFilter.packed`."""
     lanes: list[tuple[int, SeenMemory]]
 
 
@@ -43,8 +41,9 @@ class DirectMemory(Struct):
     handed: dict[bytes, Handed]
     lines: dict[int, Line]
     broken: dict[int, Line]
-    heard: list[tuple[bytes, Ids]]
-    ended: list[tuple[bytes, Ids, float]]
+    heard: list[tuple[bytes, bytes]]
+    """(key, its ids, packed)."""
+    ended: list[tuple[bytes, bytes, float]]
     batches: dict[bytes, Batch]
     again: dict[bytes, Batch]
     pressed: bool
@@ -56,10 +55,8 @@ def capture_direct(core: Core) -> DirectMemory:
         handed=receipts.handed,
         lines=receipts.lines,
         broken=receipts.broken,
-        heard=[(key, room.deadlines(now)) for key, room in receipts.heard.items()],
-        ended=[
-            (key, room.deadlines(now), at) for key, room, at in receipts.ended.deadlines(now=now)
-        ],
+        heard=[(key, room.packed(now)) for key, room in receipts.heard.items()],
+        ended=[(key, room.packed(now), at) for key, room, at in receipts.ended.deadlines(now=now)],
         batches=core.batching.handed,
         again=core.batching.again,
         pressed=core.batching.pressed,
@@ -84,7 +81,7 @@ def capture_seen(window: Window, lanes: dict[int, Window], now: int) -> SeenMemo
     return SeenMemory(
         entered=window.entered,
         blocks=list(window.blocks),
-        hashes=window.filter.deadlines(now=now),
+        hashes=window.filter.packed(now),
         lanes=[(token, capture_seen(lane, {}, now)) for token, lane in lanes.items()],
     )
 
@@ -96,10 +93,9 @@ def restore_seen(window: Window, memory: SeenMemory, now: int) -> None:
     for block in memory.blocks:
         for token, count in block.lanes.items():
             window.held[token] = window.held.get(token, 0) + count
-    _filled(window.filter, memory.hashes, now)
+    window.filter.load(memory.hashes, now)
 
 
-def _filled(room: MessageFilter, ids: Ids, now: int) -> MessageFilter:
-    for each, at in ids:
-        room.insert(each, now=now, ttl=at - now)
+def _filled(room: MessageFilter, ids: bytes, now: int) -> MessageFilter:
+    room.load(ids, now)
     return room

@@ -6,26 +6,32 @@ with its length and checksum before it, and always ends between two steps of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeAlias, get_type_hints
 from zlib import crc32
 
 import msgspec
 from msgspec import Raw, Struct
 
 from routing import inputs as told
+from routing._blocks import Block
+from routing._tape import Tape
 from routing.errors import RoutingError
 from routing.inputs import Input
 from routing.limits import Limits
-from routing.messages import NodeAddress
+from routing.messages import (
+    ClientAddress,
+    FrameKind,
+    GroupAddress,
+    NodeAddress,
+    ViaAddress,
+)
 from routing.reachability import Unreachable
 
 __all__ = [
     "BLOCK_HEAD",
-    "MAGIC",
     "Batched",
     "Beginning",
-    "BlockBuilder",
     "Damaged",
     "Deadline",
     "Digest",
@@ -41,13 +47,11 @@ __all__ = [
     "Repeat",
     "Setup",
     "Signed",
-    "is_magic",
+    "new_tape",
+    "note",
     "records_of",
     "seal_block",
 ]
-
-MAGIC: Final = b"routing recording 1\n"
-"""The first line of each segment; the number is that of the format."""
 
 BLOCK_HEAD: Final = 8
 """u32 length, u32 CRC-32 of what follows; big-endian."""
@@ -55,7 +59,6 @@ BLOCK_HEAD: Final = 8
 BLOCK_BYTES_MAX: Final = 1 << 30
 """A longer block was never written."""
 
-_NAME: Final = MAGIC.rpartition(b" ")[0]
 _LIST: Final = b"\xdd"
 """MessagePack's tag of a list whose count has 32 bits."""
 
@@ -235,58 +238,57 @@ OTHERS: Final[tuple[type[Any], ...]] = (
 )
 OTHERS_FROM: Final = 64
 
-_tags: Final[dict[type[Any], int]] = {
-    **{kind: tag for tag, kind in enumerate(FACTS)},
-    **{kind: OTHERS_FROM + tag for tag, kind in enumerate(OTHERS)},
+_tags: Final[dict[type[Any], int]] = {kind: OTHERS_FROM + tag for tag, kind in enumerate(OTHERS)}
+_plans: Final[dict[type[Any], tuple[int, tuple[str, ...]]]] = {
+    kind: (tag, tuple(each.name for each in fields(kind))) for tag, kind in enumerate(FACTS)
 }
+_structs: Final = {
+    kind: (int(str(kind.__struct_config__.tag)), kind.__struct_fields__)
+    for kind in (NodeAddress, ClientAddress, GroupAddress, ViaAddress)
+}
+
+
+def _row(kind: type[Any]) -> type[Struct]:
+    """Return what a fact of this kind is read as: when, and its fields in order."""
+    hints = get_type_hints(kind)
+    columns = [(each.name, hints[each.name]) for each in fields(kind)]
+    return msgspec.defstruct(f"{kind.__name__}Row", [("when", int), *columns], array_like=True)
+
+
 _encoder = msgspec.msgpack.Encoder()
 _block_decoder = msgspec.msgpack.Decoder(list[tuple[int, Raw]])
 # Any: decoders of as many types as there are tags.
 _decoders: Final[dict[int, Any]] = {
-    **{
-        tag: msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
-        for tag, kind in enumerate(FACTS)
-    },
-    **{OTHERS_FROM + tag: msgspec.msgpack.Decoder(kind) for tag, kind in enumerate(OTHERS)},
+    tag: msgspec.msgpack.Decoder(kind)
+    for tag, kind in [
+        *enumerate(map(_row, FACTS)),
+        *enumerate(OTHERS, OTHERS_FROM),
+    ]
 }
 
 
-class BlockBuilder:
-    """Records, gathered into a block."""
-
-    __slots__ = ("_count", "buffer")
-
-    def __init__(self) -> None:
-        self.buffer: Final = bytearray()
-        """For its length, to those who ask at every step."""
-        self._count = 0
-
-    def fact(self, fact: Input, now: int) -> None:
-        """Add a fact, whole."""
-        self._count += 1
-        _encoder.encode_into((_tags[type(fact)], (now, fact)), self.buffer, -1)
-
-    def add(self, record: Struct) -> None:
-        """Add any other record."""
-        self._count += 1
-        _encoder.encode_into((_tags[type(record)], record), self.buffer, -1)
-
-    def take(self) -> bytes:
-        """Return the content of a block of what was gathered, and begin anew."""
-        content = _LIST + self._count.to_bytes(4, "big") + self.buffer
-        self.buffer.clear()
-        self._count = 0
-        return content
+def new_tape(full: int = 0) -> Tape:
+    """Return what gathers records into blocks; `full` bytes are enough for one."""
+    return Tape(
+        _plans,
+        _structs,
+        _encoder.encode,
+        frame=told.FrameReceived,
+        batch=FrameKind.BATCH,
+        many=told.SubmittedMany,
+        full=full,
+    )
 
 
-def seal_block(content: bytes) -> bytes:
-    """Return a block as it stands in a file."""
-    return len(content).to_bytes(4, "big") + crc32(content).to_bytes(4, "big") + content
+def note(tape: Tape, record: Struct) -> None:
+    """Add a record that is no fact."""
+    tape.add(_tags[type(record)], record)
 
 
-def is_magic(line: bytes) -> bool | None:
-    """Tell whether this is the first line of a recording; None if of another format's."""
-    return True if line == MAGIC else None if line.startswith(_NAME) else False
+def seal_block(content: Block) -> Block:
+    """Return a block as it stands in a file: its very self, with length and checksum."""
+    content.seal(crc32(content))
+    return content
 
 
 def block_size(head: bytes) -> int:
@@ -320,4 +322,7 @@ def _record(tag: int, raw: Raw) -> Record:
     if decoder is None:
         raise Damaged(f"record of kind {tag} is unknown")
     content = decoder.decode(raw)
-    return Fact(*content) if tag < OTHERS_FROM else content
+    if tag >= OTHERS_FROM:
+        return content  # type: ignore[no-any-return]
+    when, *values = msgspec.structs.astuple(content)
+    return Fact(when, FACTS[tag](*values))

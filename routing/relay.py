@@ -272,6 +272,8 @@ class Relay:
         core = self.core
         # All but the hops, which is what comes behind them in its canonical form.
         digest = self.digest_of(encode(envelope)[2:])
+        if core.passing.tap is not None:
+            core.passing.tap.repeat(digest)
         return self.seen.insert(digest, link.token, core.now)
 
     def _digest_of(self, text: bytes) -> bytes:

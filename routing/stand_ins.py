@@ -1,4 +1,4 @@
-"""Dice, key and digests that are noted as they are used, and such that say again what was noted.
+"""A key that is noted as it is used; dice, key and digests that say again what was noted.
 
 A recording holds what came of a secret and never the secret: see decision 0016. Nothing here draws
 or signs by itself.
@@ -13,30 +13,13 @@ from routing.dice import Dice
 from routing.errors import RoutingError
 from routing.identity import Signer
 
-__all__ = ["Departed", "NotedDice", "NotedSigner", "RecordedDice", "RecordedSigner", "Said"]
+__all__ = ["Departed", "NotedSigner", "RecordedDice", "RecordedSigner", "Said"]
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 
 
 class Departed(RoutingError):
     """A replay wants something else than what was recorded."""
-
-
-class NotedDice(Dice):
-    """Dice that go on from where others are, and tell what they show."""
-
-    __slots__ = ("_note",)
-
-    def __init__(self, of: Dice, note: Callable[[bytes], None]) -> None:
-        super().__init__(of._secret)
-        self._note = note
-        self.counter = of.counter
-
-    def bytes(self, count: int) -> bytes:
-        """See `Dice.bytes`."""
-        shown = super().bytes(count)
-        self._note(shown)
-        return shown
 
 
 class NotedSigner:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from routing._blocks import Block
 from routing.blanking import blank_digest, blank_state
 from routing.core import Core, CoreConfig
 from routing.inputs import Input
 from routing.limits import Nanos
-from routing.recordings import BLOCK_HEAD, Record, records_of, seal_block
+from routing.recordings import (
+    BLOCK_HEAD,
+    Drawn,
+    Record,
+    new_tape,
+    note,
+    records_of,
+    seal_block,
+)
 from routing.replaying import Replay
 from routing.service.recorder import Recorder
 
-__all__ = ["RecordedCore", "Tape", "replayed"]
+__all__ = ["RecordedCore", "Tape", "block_of", "replayed"]
+
+
+def block_of(size: int) -> Block:
+    """Return a block with so many zeros, and a few bytes around them."""
+    tape = new_tape()
+    note(tape, Drawn(bytes(size)))
+    return tape.take()
 
 
 class Tape:
@@ -22,11 +38,11 @@ class Tape:
         self.fault = ""
         self.written = 0
 
-    def put(self, content: bytes) -> bool:
+    def put(self, content: Block) -> bool:
         if not self.has_room or self.fault:
             return False
         self.written += len(content)
-        self.segments[-1].append(seal_block(content))
+        self.segments[-1].append(bytes(seal_block(content)))
         return True
 
     def rotate(self) -> None:

@@ -57,8 +57,7 @@ class Corridor:
             quiet_ns=house.limits.quiet_ns,
             room=house.limits.write_bytes_max // 2,
         )
-        if passing.tap is not None:
-            self._inbound.tried = passing.tap.tried
+        self._inbound.tried = passing.tap
         self._view: View | None = None
         self._ways: dict[int, Way] = {}
         """Token of every peer that things are passed on from and to -> its way."""

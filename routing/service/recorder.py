@@ -12,45 +12,32 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from routing._batch import BATCH_ID_BYTES, lengths, lengths_of_batch
 from routing.blanking import blank_digest, blank_state
-from routing.inputs import FrameReceived, Input, SubmittedMany
 from routing.limits import SECOND, Nanos
-from routing.messages import FrameKind, NodeAddress
-from routing.recordings import (
-    Batched,
-    Beginning,
-    BlockBuilder,
-    Deadline,
-    Digest,
-    Drawn,
-    End,
-    Gap,
-    Heard,
-    Many,
-    Passed,
-    Repeat,
-    Setup,
-    Signed,
-)
-from routing.stand_ins import NotedDice, NotedSigner
+from routing.recordings import Beginning, Digest, End, Gap, Setup, new_tape, note
+from routing.stand_ins import NotedSigner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routing._blocks import Block
     from routing.actions import Action
     from routing.core import Core
+    from routing.inputs import Input
 
 __all__ = ["Recorder", "Writer"]
 
-BLOCK_BYTES: Final = 96 << 10
-"""Gathered before it is handed to the writer; larger ones cost more, in fresh pages."""
+BLOCK_BYTES: Final = 1 << 20
+"""Gathered before it is handed to the writer, or a quarter of a segment if that is less.
+
+Each hand-over costs the CPU as much as 100 KiB written do: two threads take turns with the
+interpreter. Of a larger block the memory would no longer stay in the cache of a core."""
 
 FLUSHED_NS: Final = SECOND
 """At the first step so long after the last: what a crash loses at most."""
 
 DIGEST_NS: Final = 30 * SECOND
-DIGEST_HASHES_MAX: Final = 4_096
+DIGEST_HASHES_MAX: Final = 1 << 17
 """With more hashes in the relay's memory a digest would hold up the loop: then only at the ends."""
 
 log = logging.getLogger("routing")
@@ -71,7 +58,7 @@ class Writer(Protocol):
     def written(self) -> int:
         """Bytes."""
 
-    def put(self, content: bytes) -> bool:
+    def put(self, content: Block) -> bool:
         """Have a block written; False if there is no room."""
 
     def rotate(self) -> None:
@@ -90,82 +77,35 @@ class Recorder:
 
     def __init__(self, core: Core, segments: Writer, *, segment_bytes: int, version: str) -> None:
         self.core = core
+        self.tape = tape = new_tape(min(BLOCK_BYTES, segment_bytes // 4))
+        """What the steps of the core go through, and what is told of what passes beside it."""
+        self.handle: Callable[[Input, Nanos], None] = tape.handle
+        self.on_deadline: Callable[[Nanos], None] = tape.on_deadline
         self.take_actions: Callable[[], list[Action]] = core.take_actions
         self.next_deadline: Callable[[], Nanos | None] = core.next_deadline
         self.counters: Counter[str] = Counter()
-        self.tried = bytearray()
         self._segments = segments
         self._segment_bytes = segment_bytes
         self._version = version
         self._id = os.urandom(16)
         self._serial = 0
-        self._block = BlockBuilder()
-        self._buffer = self._block.buffer
         self._in_segment = 0
         """Bytes of records handed to the writer, of this segment."""
-        self._steps = 0
-        """In the block."""
-        self._lost = 0
-        """Steps of the gap that we are in; 0 outside of one."""
+        self._begun = 0
+        """Steps that were done when the block was begun, or the gap that we are in."""
         self._over = False
-        self._flushed = self._digested = core.now
-        self._relay_digest = core.relay.digest_of
-        core.dice = NotedDice(core.dice, self._drawn)
-        core.signer = NotedSigner(core.signer, self._signed)
-        core.relay.digest_of = self._repeat
-        core.passing.tap = self
+        self._digested = core.now
+        tape.attach(
+            handle=core.handle,
+            on_deadline=core.on_deadline,
+            after=self._after,
+            fallen=self._flush,
+        )
+        core.dice.note = tape.drawn
+        core.signer = NotedSigner(core.signer, tape.signed)
+        core.passing.tap = tape
         self._begin(blank_state(core))
         self._in_segment = 0
-
-    # -- the contract of a machine
-
-    def handle(self, fact: Input, now: Nanos) -> None:
-        """See `Core.handle`."""
-        if not self._lost:
-            self._note(fact, now)
-        try:
-            self.core.handle(fact, now)
-        except BaseException:
-            # The fact that it cannot bear is what a recording is for.
-            self._flush()
-            raise
-        self._steps += 1
-        if (
-            self._lost
-            or len(self._buffer) >= BLOCK_BYTES
-            or self.core.now - self._flushed >= FLUSHED_NS
-        ):
-            self._after()
-
-    def on_deadline(self, now: Nanos) -> None:
-        """See `Core.on_deadline`."""
-        if not self._lost:
-            self._block.add(Deadline(now))
-        try:
-            self.core.on_deadline(now)
-        except BaseException:
-            self._flush()
-            raise
-        self._steps += 1
-        self._after()
-
-    # -- what happens beside the core (see `Tap`)
-
-    def heard(self, token: int, now: int) -> None:
-        """The host took in that something came."""
-        if not self._lost:
-            self._block.add(Heard(token, now))
-        self._steps += 1
-        self._after()
-
-    def passed(self, token: int, now: int) -> None:
-        """The host passed on what was granted; the account of it follows, so no flush here."""
-        if self._lost:
-            self._lost += 1
-        else:
-            self._block.add(Passed(token, now, bytes(self.tried)))
-            self._steps += 1
-        self.tried.clear()
 
     # -- the end
 
@@ -173,14 +113,13 @@ class Recorder:
         """The core takes no more steps: note its last state."""
         if self._over:
             return
-        if self._lost and self._segments.has_room:
+        if self.tape.deaf and self._segments.has_room:
             self._resume()
-        if not self._lost:
+        if not self.tape.deaf:
             self._digest(blank_state(self.core))
-            self._block.add(End(self.core.now))
+            note(self.tape, End(self.core.now))
         self._flush()
-        self._over = True
-        self._lost = max(1, self._lost)
+        self._over = self.tape.deaf = True
 
     def stats(self) -> dict[str, int]:
         """Return what was recorded and what not."""
@@ -188,53 +127,14 @@ class Recorder:
 
     # -- inside
 
-    def _note(self, fact: Input, now: Nanos) -> None:
-        core = self.core
-        if isinstance(fact, FrameReceived):
-            if fact.kind is FrameKind.BATCH:
-                runs = lengths_of_batch(fact.body)
-                if runs is not None:
-                    self._block.add(Batched(now, fact.token, fact.body[:BATCH_ID_BYTES], runs))
-                    return
-        elif isinstance(fact, SubmittedMany) and isinstance(fact.destination, NodeAddress):
-            # Only what is sure to leave in batches: of other messages the content matters. What is
-            # due before the fact could end the connection that they leave by; what expires could
-            # not, that are attempts.
-            due = core.alarms.first
-            if core.batching.way(fact.destination) is not None and (due is None or due > now):
-                runs = lengths(fact.payloads)
-                self._block.add(
-                    Many(now, fact.reference, fact.destination, runs, fact.acknowledged)
-                )
-                return
-        self._block.fact(fact, now)
-
-    def _drawn(self, value: bytes) -> None:
-        if not self._lost:
-            self._block.add(Drawn(value))
-
-    def _signed(self, signature: bytes) -> None:
-        if not self._lost:
-            self._block.add(Signed(signature))
-
-    def _repeat(self, text: bytes) -> bytes:
-        digest = self._relay_digest(text)
-        if not self._lost:
-            self._block.add(Repeat(digest))
-        return digest
-
     def _after(self) -> None:
-        """A step has been done and counted."""
-        if self._lost:
-            self._lost += 1
+        """A step has been done, and it is time to look whether a block is to be written."""
+        if self.tape.deaf:
             if self._segments.has_room and not self._over:
                 self._resume()
             return
-        now = self.core.now
-        if len(self._buffer) < BLOCK_BYTES and now - self._flushed < FLUSHED_NS:
-            return
         small = len(self.core.relay.seen) <= DIGEST_HASHES_MAX
-        if small and now - self._digested >= DIGEST_NS:
+        if small and self.core.now - self._digested >= DIGEST_NS:
             self._digest(blank_state(self.core))
         self._flush()
         if self._in_segment >= self._segment_bytes:
@@ -242,36 +142,37 @@ class Recorder:
 
     def _digest(self, state: bytes) -> None:
         self._digested = self.core.now
-        self._block.add(Digest(self.core.now, blank_digest(state)))
+        note(self.tape, Digest(self.core.now, blank_digest(state)))
 
     def _flush(self) -> None:
         """Hand the block to the writer; a gap begins if that is too far behind."""
-        self._flushed = self.core.now
-        size = len(self._buffer)
-        if self._over or not size:
+        tape = self.tape
+        tape.due = self.core.now + FLUSHED_NS
+        if self._over or tape.deaf or not len(tape):
             return
-        content = self._block.take()
+        content = tape.take()
         if self._segments.put(content):
-            self._in_segment += size
-            self._steps = 0
+            self._in_segment += len(content)
+            self._begun = tape.steps
             return
         if self._segments.fault:
             self._give_up()
-        self._lost = max(1, self._steps)
+        tape.deaf = True
         self.counters["recorder.gaps"] += 1
 
     def _resume(self) -> None:
         """The writer has caught up: say what is missing, and begin anew."""
-        self.counters["recorder.lost"] += self._lost
-        self._block.add(Gap(self.core.now, self._lost))
-        self._lost = 0
+        lost = max(1, self.tape.steps - self._begun)
+        self.counters["recorder.lost"] += lost
+        note(self.tape, Gap(self.core.now, lost))
+        self.tape.deaf = False
         self._begin(blank_state(self.core))
 
     def _rotate(self) -> None:
         state = blank_state(self.core)
         self._digest(state)
         self._flush()
-        if self._lost:
+        if self.tape.deaf:
             return
         self._segments.rotate()
         self._in_segment = 0
@@ -293,8 +194,7 @@ class Recorder:
             config.unreachable,
         )
         wall = time.time_ns()
-        self._block.add(Beginning(self._version, self._id, self._serial, wall, setup, state))
-        self._steps = 0
+        note(self.tape, Beginning(self._version, self._id, self._serial, wall, setup, state))
         self._flush()
 
     def _give_up(self) -> None:

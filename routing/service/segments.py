@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
+from io import FileIO
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Final
+from typing import Final
 
+from routing._blocks import Block
 from routing.errors import StartError
-from routing.recordings import MAGIC, is_magic, seal_block
+from routing.layout import LINE_BYTES, first_line, is_recording
+from routing.recordings import seal_block
 
 __all__ = ["QUEUED_BYTES_MAX", "Segments", "older"]
 
@@ -41,7 +44,7 @@ class Segments:
         """Bytes, in all segments."""
         self._queued = 0
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[bytes | bool | None] = SimpleQueue()
+        self._queue: SimpleQueue[Block | bool | None] = SimpleQueue()
         try:
             self._set_aside()
             self._file = self._fresh()
@@ -58,7 +61,7 @@ class Segments:
         """Half of the queue is free."""
         return self._queued <= QUEUED_BYTES_MAX // 2
 
-    def put(self, content: bytes) -> bool:
+    def put(self, content: Block) -> bool:
         """Have a block written; False, and nothing, if there is no room for it."""
         with self._lock:
             if self.fault or (self._queued and self._queued + len(content) > QUEUED_BYTES_MAX):
@@ -83,18 +86,18 @@ class Segments:
         except FileNotFoundError:
             return
         with open(descriptor, "rb") as file:
-            line = file.read(len(MAGIC))
-        if line and is_magic(line) is False:
+            line = file.read(LINE_BYTES)
+        if line and not is_recording(line):
             raise StartError(
                 f"recording {str(self._path)!r} is there and is no recording; name another file"
             )
         os.replace(self._path, older(self._path))
 
-    def _fresh(self) -> IO[bytes]:
+    def _fresh(self) -> FileIO:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        file = open(os.open(self._path, flags, 0o600), "wb")  # noqa: SIM115 - kept open
-        file.write(MAGIC)
-        file.flush()
+        # Kept open; without a buffer, since each write would be larger than that.
+        file = open(os.open(self._path, flags, 0o600), "wb", buffering=0)  # noqa: SIM115
+        file.write(first_line())
         return file
 
     def _work(self) -> None:
@@ -111,15 +114,16 @@ class Segments:
                 if item is None:
                     return
             finally:
-                if isinstance(item, bytes):
+                if isinstance(item, Block):
                     with self._lock:
                         self._queued -= len(item)
 
-    def _write(self, item: bytes | bool) -> None:
-        if isinstance(item, bytes):
-            self._file.write(seal_block(item))
-            self._file.flush()
-            self.written += len(item)
+    def _write(self, item: Block | bool) -> None:
+        if isinstance(item, Block):
+            left = memoryview(seal_block(item))
+            self.written += len(left)
+            while left:
+                left = left[self._file.write(left) :]
             return
         os.fsync(self._file.fileno())
         self._file.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import iter_unpack
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -234,6 +236,15 @@ class MessageFilterMachine(RuleBasedStateMachine):
         for id, expires in entries:
             assert self.room.insert(id, now=self.now, ttl=expires - self.now)
         assert self.room.deadlines() == entries
+
+    @rule()
+    def reload(self) -> None:
+        packed = self.room.packed(now=self.now)
+        assert [*iter_unpack(">16sd", packed)] == self.twin.deadlines(now=self.now)
+        self.now = int(max(self.now, self.twin.latest))
+        self.room.clear()
+        self.room.load(packed, self.now)
+        assert self.room.packed() == packed
 
     @invariant()
     def alike(self) -> None:

@@ -15,12 +15,14 @@ from routing.blanking import blank_digest, blank_state
 from routing.cli import main
 from routing.errors import ConfigError, StartError
 from routing.identity import Identity
+from routing.layout import LINE_BYTES, first_line
 from routing.node import Client, Node
 from routing.playback import Playback
-from routing.recordings import MAGIC, Passed
+from routing.recordings import BLOCK_HEAD, Passed
 from routing.replaying import Replay
 from routing.service.segments import Segments, older
 from routing.version import VERSION
+from tests.recording import block_of
 from tests.service.nodes import LOOPBACK, address, closed_port, eventually, local, network
 
 __all__: list[str] = []
@@ -267,13 +269,15 @@ def test_commands_refuse_in_one_line_what_they_cannot_read(
     cases = {
         "cannot be read": tmp_path / "missing",
         "is no recording": tmp_path / "text",
-        "of format": tmp_path / "format",
+        "of format '1', this is '2'": tmp_path / "format",
+        "laid out as '": tmp_path / "layout",
         "cut off before": tmp_path / "begun",
         "is damaged": tmp_path / "damaged",
     }
     (tmp_path / "text").write_text("no recording at all")
-    (tmp_path / "format").write_bytes(MAGIC.replace(b"1", b"2") + content[len(MAGIC) :])
-    (tmp_path / "begun").write_bytes(content[: len(MAGIC)])
+    (tmp_path / "format").write_bytes(first_line().replace(b" 2 ", b" 1 ") + content[LINE_BYTES:])
+    (tmp_path / "layout").write_bytes(content[: LINE_BYTES - 2] + b"x" + content[LINE_BYTES - 1 :])
+    (tmp_path / "begun").write_bytes(content[:LINE_BYTES])
     (tmp_path / "damaged").write_bytes(content.replace(b"\xa50.1", b"\xa59.9", 1))
     for text, name in cases.items():
         for command in (("simulate", "replay", name), ("explain", name, "abcdef")):
@@ -316,15 +320,15 @@ def test_writer_says_when_it_has_no_room_and_when_the_disk_fails(
     with segments._lock:
         segments._queued = 2_900
     assert not segments.has_room
-    assert not segments.put(bytes(200))
+    assert not segments.put(block_of(200))
     with segments._lock:
         segments._queued = 0
-    assert segments.put(bytes(2_500))
+    assert segments.put(block_of(2_500))
     segments.rotate()
-    assert segments.put(b"next")
+    assert segments.put(block_of(7))
     segments.close()
     assert older(tmp_path / "flight").stat().st_size > 2_000
-    assert (tmp_path / "flight").read_bytes().endswith(b"next")
+    assert (tmp_path / "flight").read_bytes().endswith(bytes(7))
 
     class Full:
         def write(self, content: bytes) -> int:
@@ -334,17 +338,17 @@ def test_writer_says_when_it_has_no_room_and_when_the_disk_fails(
             """Nothing is open."""
 
     large = Segments(tmp_path / "large")
-    assert large.put(bytes(5_000)), "one block alone always has room"
+    assert large.put(block_of(5_000)), "one block alone always has room"
     large.close()
     assert (tmp_path / "large").stat().st_size > 5_000
 
     broken = Segments(tmp_path / "other")
     broken._file.close()
     broken._file = Full()  # type: ignore[assignment]
-    assert broken.put(b"x")
+    assert broken.put(block_of(1))
     broken.close()
-    assert broken.fault == "no room for 9"
-    assert not broken.put(b"x")
+    assert broken.fault == f"no room for {BLOCK_HEAD + len(block_of(1))}"
+    assert not broken.put(block_of(1))
 
 
 def test_configuration_of_the_recorder_is_checked() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing._batch import lengths, lengths_of_batch, pack
+from routing._batch import pack
+from routing._lengths import lengths
 from routing.blanking import PAYLOADS_MAX, payloads_of
 from routing.errors import CloseCode, DialFailure, UsageError
 from routing.inputs import (
@@ -26,14 +29,15 @@ from routing.recordings import (
     BLOCK_BYTES_MAX,
     BLOCK_HEAD,
     FACTS,
-    MAGIC,
-    BlockBuilder,
+    Batched,
     Damaged,
     Drawn,
     Fact,
+    Many,
     Passed,
     block_size,
-    is_magic,
+    new_tape,
+    note,
     records_of,
     seal_block,
 )
@@ -60,11 +64,18 @@ def read(block: bytes) -> list[object]:
     return [*records_of(block[:BLOCK_HEAD], block[BLOCK_HEAD:])]
 
 
-def block_of(*facts: Input) -> bytes:
-    builder = BlockBuilder()
-    for number, fact in enumerate(facts):
-        builder.fact(fact, Nanos(number))
-    return seal_block(builder.take())
+def block_of(*facts: Input, in_batches: bool = False) -> bytes:
+    """Have facts go through a tape as a host has them, at 0, 1, 2."""
+    tape, nothing = new_tape(), lambda *_: None
+    tape.attach(
+        handle=lambda *_: tape.leaves_in_batches() if in_batches else None,
+        on_deadline=nothing,
+        after=nothing,
+        fallen=nothing,
+    )
+    for now, fact in enumerate(facts):
+        tape.handle(fact, now)
+    return bytes(seal_block(tape.take()))
 
 
 def test_facts_read_as_they_were_written() -> None:
@@ -76,13 +87,13 @@ def test_every_kind_of_fact_has_its_tag() -> None:
 
 
 def test_other_records_read_as_they_were_written() -> None:
-    builder = BlockBuilder()
+    tape = new_tape()
     records = [Drawn(b"12345678"), Passed(7, 99, bytes(32))]
     for record in records:
-        builder.add(record)
-    assert len(builder.buffer) > 40
-    block = seal_block(builder.take())
-    assert len(builder.buffer) == 0
+        note(tape, record)
+    assert len(tape) > 40
+    block = bytes(seal_block(tape.take()))
+    assert len(tape) == 0
     assert read(block) == records
 
 
@@ -98,7 +109,7 @@ def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
 def test_what_fits_its_checksum_and_is_no_list_of_records_is_refused() -> None:
     for content in (b"", b"\xdd\0\0\0\1", b"\x91\x92\x63\xc0", b"\x91\x92\x00\xc0"):
         with pytest.raises(Damaged):
-            read(seal_block(content))
+            read(len(content).to_bytes(4, "big") + crc32(content).to_bytes(4, "big") + content)
 
 
 def test_size_of_a_block_is_bounded() -> None:
@@ -107,20 +118,27 @@ def test_size_of_a_block_is_bounded() -> None:
         block_size((BLOCK_BYTES_MAX + 1).to_bytes(4, "big") + bytes(4))
 
 
-def test_first_line_tells_format_and_others() -> None:
-    assert is_magic(MAGIC) is True
-    assert is_magic(MAGIC.replace(b"1", b"2")) is None
-    assert is_magic(b"#!/bin/sh\n") is False
-
-
 @given(st.lists(st.integers(0, 300).map(bytes), max_size=60))
 def test_lengths_are_those_of_the_payloads(payloads: list[bytes]) -> None:
     assert payloads_of(lengths(payloads)) == payloads
     if payloads:
         body, end = pack(bytes(16), payloads)
-        runs = lengths_of_batch(body)
-        assert runs is not None
-        assert payloads_of(runs) == payloads[:end]
+        frame = FrameReceived(Token(7), FrameKind.BATCH, body)
+        (record,) = read(block_of(frame))
+        assert isinstance(record, Batched)
+        assert (record.now, record.token, record.id) == (0, 7, bytes(16))
+        assert payloads_of(record.lengths) == payloads[:end]
+
+
+def test_of_a_list_that_leaves_in_batches_only_the_lengths_are_noted() -> None:
+    payloads = [bytes(number % 7 * 90) for number in range(100)]
+    fact = SubmittedMany(1 << 40, NodeAddress(b"n" * 32), payloads, acknowledged=True)
+    (record,) = read(block_of(fact, in_batches=True))
+    assert isinstance(record, Many)
+    assert (record.now, record.reference, record.acknowledged) == (0, 1 << 40, True)
+    assert record.destination == fact.destination
+    assert payloads_of(record.lengths) == payloads
+    assert read(block_of(fact)) == [Fact(0, fact)]
 
 
 def test_equal_lengths_take_no_room() -> None:
@@ -138,8 +156,9 @@ def test_equal_lengths_take_no_room() -> None:
         bytes(16) + (bytes(3) + b"\1x") * 20_000,
     ],
 )
-def test_what_is_no_batch_has_no_lengths(body: bytes) -> None:
-    assert lengths_of_batch(body) is None
+def test_what_is_no_batch_is_noted_whole(body: bytes) -> None:
+    frame = FrameReceived(Token(7), FrameKind.BATCH, body)
+    assert read(block_of(frame)) == [Fact(0, frame)]
 
 
 def test_lengths_of_a_forged_recording_are_bounded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import pack
 
 import pytest
 
@@ -63,6 +64,32 @@ def test_clear_forgets_ids_and_time() -> None:
     room.clear()
     assert len(room) == 0 and room.insert(id_of(1), now=0)
     assert room.deadlines() == [(id_of(1), 10.0)]
+
+
+def test_packed_ids_are_loaded_again_in_order() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    for number in range(7):
+        room.insert(id_of(number), now=number)
+    packed = room.packed(7)
+    assert len(packed) == 24 * 5
+    assert packed[:24] == id_of(2) + pack(">d", 12)
+    other = MessageFilter(10, capacity=5, clock=None)
+    other.load(packed, 7)
+    assert other.deadlines() == room.deadlines()
+    assert MessageFilter(10, capacity=5).packed() == b""
+
+
+def test_what_is_not_packed_ids_is_refused() -> None:
+    room = MessageFilter(10, capacity=5, clock=None)
+    one = id_of(1)
+    with pytest.raises(UsageError, match="23 bytes are refused; each id has 24"):
+        room.load(bytes(23), 0)
+    for at in (7.0, 6.0, float("nan"), float("-inf")):
+        with pytest.raises(UsageError, match="must be above 0"):
+            room.load(one + pack(">d", at), 7)
+    with pytest.raises(UsageError, match="kept in order"):
+        room.load(one + pack(">d", 9) + id_of(2) + pack(">d", 8), 7)
+    room._check()
 
 
 def test_deadline_before_the_last_one_is_refused() -> None:

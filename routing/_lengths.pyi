@@ -1,0 +1,3 @@
+__all__ = ["lengths"]
+
+def lengths(payloads: list[bytes]) -> bytes: ...
