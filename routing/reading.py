@@ -10,18 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Final
+from weakref import ref
 
 from routing.errors import UsageError
 from routing.events import Message
 
 __all__ = ["Messages"]
 
+TWO_TASKS: Final = "messages() is read by two tasks; have one of them read"
+
 
 class Messages:
     """What `messages()` returns; it ends when the node has stopped, or with `aclose`.
 
-    One task reads it at a time. Whoever stops reading closes it, or lets go of it: a reader that
-    is merely left lying holds everybody up.
+    One task reads it at a time: where one has begun an `async for`, another is refused until that
+    task has ended. Whoever stops reading closes it, or lets go of it: a reader that is merely left
+    lying holds everybody up.
 
     Args:
         keep: Messages that may wait; the oldest beyond that are dropped. None: the peers wait.
@@ -39,6 +44,7 @@ class Messages:
         "_keep_bytes",
         "_left",
         "_queue",
+        "_reader",
         "_taken",
         "_waiter",
     )
@@ -60,6 +66,8 @@ class Messages:
         self._queue: deque[Message] = deque()
         self._taken: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        # Weak: a task and what it reads would otherwise keep each other.
+        self._reader: ref[asyncio.Task[Any]] | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -100,15 +108,21 @@ class Messages:
         self._give_up()
 
     def __aiter__(self) -> Messages:
+        # Here and not at each message: to ask for the task costs as much as reading one.
+        task = asyncio.current_task()
+        reader = None if self._reader is None else self._reader()
+        if reader is not None and reader is not task and not reader.done():
+            raise UsageError(TWO_TASKS)
+        self._reader = None if task is None else ref(task)
         return self
 
     async def __anext__(self) -> Message:
+        if self._waiter is not None:
+            raise UsageError(TWO_TASKS)
         while not self._queue:
             self._make_room()
             if self._closed:
                 raise StopAsyncIteration
-            if self._waiter is not None:
-                raise UsageError("messages() is read by two tasks; have one of them read")
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter

@@ -172,6 +172,48 @@ def test_two_tasks_that_read_are_told() -> None:
     run(body())
 
 
+def test_second_loop_is_refused_at_once_while_messages_wait() -> None:
+    async def body() -> None:
+        at, seen, go = Fixture(), list[int](), asyncio.Event()
+        reading = at.inbox.read(None)
+        at.inbox.put_many([message(number) for number in range(4)], 4)
+        await settle()
+
+        async def first() -> None:
+            async for each in reading:
+                seen.append(int.from_bytes(each.id, "big"))
+                await go.wait()
+                if len(seen) == 3:
+                    return
+
+        task = asyncio.ensure_future(first())
+        await settle()
+        with pytest.raises(UsageError, match="read by two tasks"):
+            async with asyncio.timeout(5):
+                await drained(reading)
+        go.set()
+        await task
+        assert seen == [0, 1, 2], "the second took none of them"
+        reading.close()
+        assert await drained(reading) == [3], "the first has ended: the next one reads on"
+
+    run(body())
+
+
+def test_second_reader_takes_nothing_from_one_that_is_just_being_woken() -> None:
+    async def body() -> None:
+        at = Fixture()
+        reading = at.inbox.read(None)
+        first = asyncio.ensure_future(anext(reading))
+        await settle()
+        reading.give([message(1)])
+        with pytest.raises(UsageError, match="read by two tasks"):
+            await anext(reading)
+        assert await first == message(1)
+
+    run(body())
+
+
 def test_reader_and_handler_exclude_each_other() -> None:
     async def body() -> None:
         at = Fixture()
