@@ -16,7 +16,7 @@ from routing.certificates import certified_name, is_valid
 from routing.dials import Purpose
 from routing.errors import CloseCode, DialFailure, Outcome, Refusal
 from routing.inputs import Accepted
-from routing.limits import ROUTES_MAX
+from routing.limits import MILLISECOND, ROUTES_MAX
 from routing.links import Arrival, Link
 from routing.messages import (
     NO_ATTEMPT,
@@ -42,6 +42,7 @@ from routing.messages import (
 )
 from routing.names import short
 from routing.responding import Responding
+from routing.seniority import numbered
 from routing.state import ON_CONNECT, Direction, LinkRole, OnConnect
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Connecting:
             core.count("attempt.too_many")
             return False
         assert core.certificate is not None
-        attempt_id = core.dice.bytes(16)
+        attempt_id = numbered(core.now // MILLISECOND, core.dice.bytes(16))
         request = ConnectRequest(
             attempt=attempt_id,
             target=name,

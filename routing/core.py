@@ -80,6 +80,7 @@ from routing.reachability import Reachability, Unreachable
 from routing.receipts import Receipts
 from routing.registrar import Registrar
 from routing.relay import Relay
+from routing.seniority import numbered
 from routing.snapshots import capture, digest_of, restore
 from routing.state import Detail, LinkRole, Phase, State
 from routing.suspects import Suspects
@@ -108,6 +109,8 @@ class CoreConfig:
     book: ContactBook | None = None
     relaxed: bool = False
     unreachable: Unreachable = Unreachable.ERROR
+    born_ms: int = 0
+    """When this process began, milliseconds since 1970: others tell it from earlier ones by it."""
 
 
 class Core:
@@ -122,7 +125,7 @@ class Core:
         self.key = config.signer.key
         self.client_name = client_name(self.key)
         self.dice = Dice(config.secret)
-        self.incarnation = self.dice.bytes(8)
+        self.incarnation = numbered(config.born_ms, self.dice.bytes(8))
         self.filter_secret = self.dice.bytes(32)
         self.now = 0
         self.stopped = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
@@ -32,7 +33,7 @@ from routing.identity import IdentitySigner
 from routing.inbox import BorrowedHandler, Inbox, MessagesHandler, RequestHandler
 from routing.inputs import ContactsLearnt, ReadingHeld, SubmittedMany
 from routing.keeping import Keeping
-from routing.limits import SECOND
+from routing.limits import MILLISECOND, SECOND
 from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
@@ -139,6 +140,7 @@ class Door(Sending):
                 book=keeping.book,
                 relaxed=config.relaxed,
                 unreachable=config.when_unreachable,
+                born_ms=time.time_ns() // MILLISECOND,
             )
         )
         self._lend()

@@ -161,6 +161,8 @@ class Refusal(IntEnum):
     STOPPING = 8
     NO_ENDPOINT = 9
     """None of the endpoints listed may be dialled from here."""
+    OUTDATED = 10
+    """A younger attempt of the same key is under way."""
 
 
 class DialFailure(IntEnum):

@@ -15,6 +15,7 @@ from routing.errors import ConfigError
 __all__ = [
     "GROUP_SIZE",
     "HOPS_MAX",
+    "MILLISECOND",
     "NAME_BYTES",
     "QUORUM_SIZE",
     "ROUTES_MAX",
@@ -27,6 +28,7 @@ __all__ = [
 Nanos = NewType("Nanos", int)
 """Monotonic nanoseconds since the owner of the clock started; the first is 0."""
 
+MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
 

@@ -33,6 +33,11 @@ class Probing:
         self.core = core
         self.probes: dict[bytes, Probe] = {}
 
+    def waiting(self, key: bytes) -> Arrival | None:
+        """Return the request of this key that waits for the old connection's answer."""
+        probe = self.probes.get(key)
+        return None if probe is None else probe.arrival
+
     def probe(self, name: bytes, arrival: Arrival) -> None:
         """Ask the old connection; the newest request of the key is the one that waits."""
         core = self.core

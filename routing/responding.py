@@ -30,6 +30,7 @@ from routing.messages import (
     decode,
     encode,
 )
+from routing.seniority import is_older
 from routing.state import LinkRole
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class Responding:
         """Tell whether a request goes on although we may have an attempt with its source."""
         core = self.core
         ours = core.attempts.with_name(name)
+        if self._is_outdated(ours, signed.key, request, name):
+            self.refuse(signed, request, Refusal.OUTDATED)
+            return False
         if ours is not None:
             restarted = bool(ours.incarnation) and ours.incarnation != request.incarnation
             if ours.requester and not restarted:
@@ -135,6 +139,23 @@ class Responding:
             else:
                 core.attempts.end(ours, Outcome.RESTARTED, CloseCode.REPLACED)
         return True
+
+    def _is_outdated(
+        self, ours: Attempt | None, key: bytes, request: ConnectRequest, name: bytes
+    ) -> bool:
+        """Tell whether a younger request of the key, or a younger process, is being served."""
+        if ours is not None:
+            if ours.incarnation and ours.incarnation != request.incarnation:
+                return is_older(request.incarnation, ours.incarnation)
+            return not ours.requester and is_older(request.attempt, ours.id)
+        core = self.core
+        waiting = core.probing.waiting(key) or core.vouching.waiting(key, name)
+        if waiting is None:
+            return False
+        other = _request_of(waiting)
+        if other.incarnation != request.incarnation:
+            return is_older(request.incarnation, other.incarnation)
+        return is_older(request.attempt, other.attempt)
 
     def _is_turned(self, ours: Attempt, request: ConnectRequest) -> bool:
         """Tell whether this asks in place of our own attempt: it was answered, and not dialled.

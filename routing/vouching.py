@@ -134,6 +134,11 @@ class Vouching:
         """Tell whether a request of this attempt waits here."""
         return any(each.theirs == attempt for each in self.open.values())
 
+    def waiting(self, key: bytes, name: bytes) -> Arrival | None:
+        """Return the request that waits until this name of a key is vouched for."""
+        inquiry = self.open.get(key + name)
+        return None if inquiry is None else inquiry.request
+
     def ask_for_attempt(self, attempt: Attempt, certificate: Certificate) -> None:
         """Find out before the secondary of an attempt of ours is dialled."""
         self._inquiry(attempt.key, attempt.name, certificate).attempt = attempt.id

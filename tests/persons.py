@@ -32,6 +32,7 @@ from routing.messages import (
     vote_body,
 )
 from routing.names import network_tag
+from routing.seniority import numbered
 from routing.simulation.signer import CheapSigner
 
 __all__ = ["TAG", "Person", "opened"]
@@ -60,15 +61,14 @@ class Person:
         self.certificate = founding_certificate(self.key)
         self.name = certified_name(self.key, self.certificate)
         self._drawn = 0
+        self._lives = 0
 
     def __repr__(self) -> str:
         return f"Person({self.number})"
 
     def renamed(self, voter: Person) -> Person:
         """Return the same key in a new process, under the name that a lonely voter gives it."""
-        other = Person(self.number, address=self.address)
-        other.incarnation = self.fresh(8)
-        other._drawn = self._drawn + 1_000
+        other = self.restarted()
         body = vote_body(self.key, voter.name, voter.name, 1)
         signature = voter.signer.sign(signed_text(SignedKind.VOTE, TAG, body))
         vote = Vote(voter.key, 1, signature)
@@ -79,7 +79,8 @@ class Person:
     def restarted(self) -> Person:
         """Return the same key and name in a new process."""
         other = Person(self.number, address=self.address)
-        other.incarnation = self.fresh(8)
+        other._lives = self._lives + 1
+        other.incarnation = numbered(other._lives, self.fresh(8))
         other._drawn = self._drawn + 1_000
         return other
 
@@ -160,6 +161,10 @@ class Person:
         signature = self.signer.sign(signed_text(SignedKind.ROUTED, TAG, signed))
         return Envelope(hops, route, signed, signature)
 
+    def _attempt(self) -> bytes:
+        """Return the id of an attempt younger than those before."""
+        return numbered(self._drawn + 1, self.fresh())
+
     def request(
         self,
         target: bytes,
@@ -179,7 +184,7 @@ class Person:
                 ClientAddress(proxy, self.key) if proxy else ViaAddress(hop or self.name, self.name)
             )
         return ConnectRequest(
-            attempt=attempt or self.fresh(),
+            attempt=attempt or self._attempt(),
             target=target,
             incarnation=self.incarnation,
             endpoints=[self.address] if endpoints is None else list(endpoints),

@@ -53,6 +53,7 @@ FLOORS: dict[str, int] = {
     "repeats": 2,
     "table": 2,
     "admission": 2,
+    "seniority": 2,
     "authority": 2,
     "shares": 2,
     "certificates": 2,

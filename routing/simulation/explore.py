@@ -20,9 +20,10 @@ from routing.bodies import ConnectRequest
 from routing.core import Core, CoreConfig
 from routing.errors import CloseCode, UsageError
 from routing.inputs import Lost
-from routing.limits import SECOND, Limits
+from routing.limits import MILLISECOND, SECOND, Limits
 from routing.links import Link
 from routing.messages import Envelope, NodeAddress
+from routing.seniority import numbered
 from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_at_rest, why_not_whole
 from routing.simulation.moments import DOWN, WHO, Budget, Moment, Seat
@@ -260,7 +261,7 @@ def _seat(world: World, host: Host, address: str, scene: Scene, *, again: bool =
     core.addresses.advertised = [address]
     core.attempts.failed.clear()
     if again:
-        core.incarnation = core.dice.bytes(8)
+        core.incarnation = numbered(world.now // MILLISECOND, core.dice.bytes(8))
     core.take_actions()
     assert core.name is not None, "a node of a whole network has a name"
     return Seat(config, core.snapshot(), address, core.name)

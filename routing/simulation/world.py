@@ -16,7 +16,7 @@ from routing.book import ContactBook
 from routing.core import Core, CoreConfig
 from routing.errors import UsageError
 from routing.inputs import Input
-from routing.limits import SECOND, Limits, Nanos
+from routing.limits import MILLISECOND, SECOND, Limits, Nanos
 from routing.names import network_tag
 from routing.reachability import Unreachable
 from routing.simulation.clock import Clock
@@ -196,6 +196,7 @@ class World(Harm):
             relaxed=relaxed,
             unreachable=unreachable,
             book=book,
+            born_ms=self.now // MILLISECOND,
         )
         core = self._make_core(config)
         host = Host(self.network, index, address, core, tag=tag, client=client, identity=identity)
