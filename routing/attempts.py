@@ -65,6 +65,10 @@ class Attempt(Struct):
     """Requester: the token of the proxy it goes through; 0 is our own table."""
     teller: bytes = b""
     """Requester: who told us of the name; the first hop of the first sending."""
+    disowned: bool = False
+    """Requester: the responder, dialled, knew of no such attempt; so it is asked again."""
+    inherited: bool = False
+    """Requester: a younger process of the responder has taken it over, which happens once."""
     deadline: int = 0
     """When it expires; one that leaves earlier was evicted."""
 
@@ -72,6 +76,11 @@ class Attempt(Struct):
     def expected(self) -> bool:
         """EXPECTED rather than REQUESTED: both sides' statements are in hand."""
         return not self.requester or self.response is not None
+
+    @property
+    def unanswered(self) -> bool:
+        """Requester: nobody who is there has answered yet."""
+        return self.response is None or self.disowned
 
 
 class Attempts:
@@ -220,6 +229,22 @@ class Attempts:
         if attempt.requester and not core.stopped:
             core.membership.on_attempt_ended()
             core.feelers.on_attempt_ended()
+
+    def start_over(self, attempt: Attempt) -> None:
+        """A younger process of the responder has taken over: let go of what was with the old."""
+        core = self.core
+        core.dials.cancel(Purpose.SECONDARY, attempt.id)
+        core.alarms.cancel(("secondary", attempt.id))
+        for token in (attempt.primary, attempt.secondary):
+            link = core.links.get(token)
+            if link is not None:
+                core.close(link, CloseCode.REPLACED)
+        attempt.primary = attempt.secondary = 0
+        # Proved stays: our Hello may have reached the younger process, which then confirms it.
+        attempt.secondary_failed = False
+        attempt.disowned, attempt.inherited = False, True
+        core.count("attempt.inherited")
+        core.note(attempt.name, "a younger process has answered")
 
     def back_off(self, name: bytes) -> None:
         """Try this name again only after a while, longer each time in a row."""

@@ -42,7 +42,7 @@ from routing.messages import (
 )
 from routing.names import short
 from routing.responding import Responding
-from routing.seniority import numbered
+from routing.seniority import is_older, numbered
 from routing.state import ON_CONNECT, Direction, LinkRole, OnConnect
 
 if TYPE_CHECKING:
@@ -163,13 +163,13 @@ class Connecting:
     def on_resend(self, attempt_id: bytes) -> None:
         """Alarm: no answer yet, the identical request goes out once more."""
         attempt = self.core.attempts.get(attempt_id)
-        if attempt is not None and attempt.requester and attempt.response is None:
+        if attempt is not None and attempt.requester and attempt.unanswered:
             self.core.count("attempt.resent")
             self._send_request(attempt)
 
     def resend_now(self, attempt: Attempt) -> None:
         """Answer a crossing request of the higher key: ours goes on, here it is again."""
-        if attempt.response is None:
+        if attempt.unanswered:
             self._send_request(attempt)
 
     # -- A: the answer
@@ -209,16 +209,25 @@ class Connecting:
         self.core.attempts.end(attempt, Outcome.REFUSED, CloseCode.NORMAL, reason)
 
     def _accept_response(self, attempt: Attempt, key: bytes, response: ConnectResponse) -> bool:
-        """Check a response, and go from REQUESTED to EXPECTED with the first valid one."""
+        """Check a response, and go from REQUESTED to EXPECTED with the first valid one.
+
+        One of a younger process takes its place, once; no other ever does.
+        """
         core = self.core
         if response.request != attempt.request_hash or key == core.key:
             return False
         if certified_name(key, response.certificate) != attempt.name:
             return False
         if attempt.response is not None:
-            return attempt.key == key
+            if attempt.key != key or attempt.incarnation == response.incarnation:
+                return attempt.key == key
+            if attempt.inherited or not is_older(attempt.incarnation, response.incarnation):
+                core.count("response.outdated")
+                return False
         if not is_valid(key, response.certificate, signer=core.signer, tag=core.tag):
             return False
+        if attempt.response is not None:
+            core.attempts.start_over(attempt)
         attempt.key = key
         attempt.response = response
         attempt.certificate = response.certificate
@@ -372,7 +381,8 @@ class Connecting:
 
     def _greet_primary(self, link: Link, attempt: Attempt, hello: Hello) -> None:
         core = self.core
-        if not attempt.requester or attempt.primary or not self._rides(link, attempt, hello):
+        rides = attempt.requester and self._rides(link, attempt, hello)
+        if not rides or attempt.primary:
             core.count("hello.unexpected")
             core.close(link, CloseCode.BAD_HELLO, "not the primary we wait for")
             return
@@ -474,3 +484,8 @@ class Connecting:
             core.attempts.end(attempt, outcome, CloseCode.NORMAL)
         elif link.token == attempt.secondary:
             attempt.secondary = 0
+            if attempt.requester and code is CloseCode.BAD_HELLO and not attempt.disowned:
+                # Who answered is gone, and we have stopped asking whoever is there instead.
+                attempt.disowned = True
+                core.count("attempt.disowned")
+                self._send_request(attempt)

@@ -128,7 +128,9 @@ class Responding:
             self.refuse(signed, request, Refusal.OUTDATED)
             return False
         if ours is not None:
-            restarted = bool(ours.incarnation) and ours.incarnation != request.incarnation
+            # An attempt that was disowned is asked anew, and crosses like one without an answer.
+            known = bool(ours.incarnation) and not ours.disowned
+            restarted = known and ours.incarnation != request.incarnation
             if ours.requester and not restarted:
                 if not who_yields(core.key, signed.key) and not self._is_turned(ours, request):
                     core.count("request.crossing_won")

@@ -109,6 +109,24 @@ class _Undiscerning(Responding):
         return super()._has_precedence(signed, request, name)
 
 
+class _Unordered(Responding):
+    """What arrives later counts as younger."""
+
+    def _is_outdated(
+        self, ours: Attempt | None, key: bytes, request: ConnectRequest, name: bytes
+    ) -> bool:
+        return False
+
+
+class _Loyal(Connecting):
+    """A keeps to the process that answered first."""
+
+    def _accept_response(self, attempt: Attempt, key: bytes, response: ConnectResponse) -> bool:
+        if attempt.incarnation not in (b"", response.incarnation):
+            return False
+        return super()._accept_response(attempt, key, response)
+
+
 # -- matching and confirming
 
 
@@ -382,6 +400,16 @@ BROKEN: Final = {
     "incarnation": Broken(
         "an attempt with a process that is gone goes on",
         _at("kept", _with_connecting(responding=_Undiscerning), Budget(crashes=1)),
+        Breach.APART,
+    ),
+    "no-order": Broken(
+        "a late request of a process that is gone ends the attempt of the younger one",
+        _at("kept", _with_connecting(responding=_Unordered), Budget(crashes=1)),
+        Breach.APART,
+    ),
+    "no-heir": Broken(
+        "A keeps to the process that answered, though a younger one answers too",
+        _at("kept", _with_connecting(_Loyal), Budget(crashes=1)),
         Breach.APART,
     ),
     "over-full": Broken(

@@ -29,7 +29,6 @@ __all__ = [
     "gone",
     "is_dead",
     "is_of_account",
-    "is_under_way",
     "put",
     "shut",
     "spent",
@@ -185,10 +184,3 @@ def is_of_account(line: Line) -> bool:
 def with_saying(moment: Moment, text: str) -> Moment:
     """Return the moment with one more thing that a core did."""
     return replace(moment, said=(*moment.said, text))
-
-
-def is_under_way(moment: Moment, who: int) -> bool:
-    """Tell whether anything that this core has said has yet to arrive."""
-    if any(whom != who for whom, _ in moment.routed):
-        return True
-    return any(line.towards[1 - line.ends.index(who)] for line in moment.lines)

@@ -37,7 +37,6 @@ from routing.simulation.moments import (
     gone,
     is_dead,
     is_of_account,
-    is_under_way,
     put,
     shut,
     spent,
@@ -449,7 +448,6 @@ class Pair:
             digests=put(moment.digests, who, b""),
             lines=tuple(line for line in lines if is_of_account(line)),
             dials=tuple(each for each in moment.dials if each.who != who),
-            hurt=moment.hurt or is_under_way(moment, who),
         )
 
     def _restart(self, moment: Moment, who: int) -> Moment:

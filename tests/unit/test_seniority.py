@@ -8,13 +8,15 @@ import pytest
 
 from routing.bodies import ConnectRequest
 from routing.core import Core
-from routing.errors import Outcome, Refusal
+from routing.errors import CloseCode, Outcome, Refusal
 from routing.limits import MILLISECOND, SECOND
-from routing.messages import MessageKind, Signed
+from routing.messages import Envelope, HelloRole, MessageKind, Signed, encode
 from routing.seniority import NUMBER_BYTES, is_older, numbered
+from routing.state import LinkRole
 from tests.asked import FRIEND, PEER, Asked
 from tests.persons import Person, opened
-from tests.support import Stage
+from tests.support import Stage, Wire
+from tests.unit.test_connecting import Asking
 
 __all__: list[str] = []
 
@@ -106,3 +108,79 @@ def test_late_request_does_not_take_the_place_of_one_that_waits_for_a_probe() ->
     assert len(a.responses(said)) == 1
     attempt = a.stage.core.attempts.with_name(PEER.name)
     assert attempt is not None and attempt.incarnation == newer.incarnation
+
+
+# -- answers
+
+
+def answered_by(a: Asking, person: Person) -> Envelope:
+    return person.answers(a.asked)
+
+
+def greet(a: Asking, person: Person, answer: Envelope) -> Wire:
+    wire = a.stage.accept(person)
+    wire.opening = wire.hello(HelloRole.PRIMARY, a.attempt, response=encode(answer))
+    return wire
+
+
+def test_late_primary_of_a_dead_process_does_not_hold_up_the_younger_one() -> None:
+    a, newer = Asking(), PEER.restarted()
+    a.friend.routed(answered_by(a, newer))
+    late = greet(a, PEER, answered_by(a, PEER))
+    assert late.opening.closed(late) is CloseCode.BAD_HELLO
+    assert a.stage.core.counters["response.outdated"] == 1
+    primary = greet(a, newer, answered_by(a, newer))
+    assert primary.role() is LinkRole.PRIMARY
+    a.stage.connect(newer)
+    a.confirm(primary)
+    assert primary.role() is LinkRole.CONSOLIDATED
+
+
+def test_younger_process_takes_over_from_a_dead_one_that_had_dialled_already() -> None:
+    a, newer = Asking(), PEER.restarted()
+    late = greet(a, PEER, answered_by(a, PEER))
+    assert late.role() is LinkRole.PRIMARY
+    secondary = a.stage.connect(PEER)
+    primary = greet(a, newer, answered_by(a, newer))
+    said = primary.opening
+    assert said.closed(late) is CloseCode.REPLACED
+    assert said.closed(secondary) is CloseCode.REPLACED
+    assert primary.role() is LinkRole.PRIMARY and said.dials() == [newer.address]
+    a.stage.connect(newer)
+    a.confirm(primary)
+    assert primary.role() is LinkRole.CONSOLIDATED
+
+
+def test_attempt_is_taken_over_once_and_then_ends_in_time() -> None:
+    a, second = Asking(), PEER.restarted()
+    third = second.restarted()
+    a.friend.routed(answered_by(a, PEER))
+    a.stage.wait(30 * SECOND)
+    a.friend.routed(answered_by(a, second))
+    a.stage.wait(20 * SECOND)
+    assert a.friend.routed(answered_by(a, third)).dials() == []
+    assert a.stage.core.counters["response.outdated"] == 1
+    assert a.outcomes() == []
+    a.stage.wait(15 * SECOND)
+    assert a.outcomes() == [Outcome.EXPIRED]
+
+
+def test_requester_told_that_its_attempt_is_not_known_asks_the_younger_process() -> None:
+    a, newer = Asking(), PEER.restarted()
+    greet(a, PEER, answered_by(a, PEER))
+    secondary = a.stage.connect(newer)
+    said = secondary.lose(CloseCode.BAD_HELLO)
+    (again,) = said.envelopes(a.friend, MessageKind.CONNECT_REQUEST)
+    assert again.signed == a.asked.signed and again.route != a.asked.route
+    primary = greet(a, newer, answered_by(a, newer))
+    a.stage.connect(newer)
+    a.confirm(primary)
+    assert primary.role() is LinkRole.CONSOLIDATED
+    assert a.stage.core.counters["attempt.disowned"] == 1
+
+
+def test_secondary_that_is_merely_lost_asks_nothing() -> None:
+    a = Asking()
+    a.respond()
+    said = a.stage.connect(PEER).lose(CloseCode.SECONDARY_DONE)
+    assert said.envelopes(a.friend, MessageKind.CONNECT_REQUEST) == []
