@@ -80,6 +80,7 @@ from routing.reachability import Reachability, Unreachable
 from routing.receipts import Receipts
 from routing.registrar import Registrar
 from routing.relay import Relay
+from routing.rivals import Rivals
 from routing.seniority import numbered
 from routing.snapshots import capture, digest_of, restore
 from routing.state import Detail, LinkRole, Phase, State
@@ -162,6 +163,7 @@ class Core:
         self.reachability = Reachability(self)
         self.naming = Naming(self)
         self.registrar = Registrar(self)
+        self.rivals = Rivals(self)
         self.vouching = Vouching(self)
         self.membership = Membership(self)
         self.letting_go = LettingGo(self)
@@ -482,6 +484,7 @@ class Core:
         self.cause = cause
         self.bootstrapping.on_stop()
         self.vouching.on_disconnected()
+        self.rivals.on_disconnected()
         self.messaging.on_stop()
         self.parts.on_stop()
         self.assembly.on_stop()

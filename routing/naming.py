@@ -254,6 +254,8 @@ class Naming:
             self._vote(signed.key, request.reply_to, held.n1, held.n2, len(group))
             return
         recorded = core.registrar.live_certificate(signed.key)
+        if recorded is not None and request.proposed:
+            recorded = core.rivals.settle(signed.key, recorded)
         if recorded is not None:
             # It has a name, whether it knows it or not: a key has no second one.
             core.count("vote.recorded")

@@ -327,7 +327,32 @@ class Registrar:
         elif age >= core.limits.record_kept_ns:
             core.count("records.too_old")
         else:
+            core.rivals.note(told, teller)
             self.record(told.key, told.certificate, Word.HANDED, source=teller_key, age=age)
+
+    def tell_members(self, key: bytes) -> None:
+        """Tell the others who answer for a key what we hold of it."""
+        core = self.core
+        entry = self.records.get(key, now=core.now)
+        if entry is None:
+            return
+        age = -(-(core.now - entry.at) // SECOND)
+        for name in self.members(key):
+            if name in core.table:
+                self._hand_over(name, [Record(key, entry.certificate, age)])
+
+    def give_way(self, told: Record, teller_key: bytes) -> bool:
+        """Take another name of a key, which more members hold, for that we have recorded."""
+        core, key = self.core, told.key
+        if not is_valid(key, told.certificate, signer=core.signer, tag=core.tag):
+            core.count("record.bad_certificate")
+            return False
+        self.records.remove(key)
+        core.count("record.gave_way")
+        age = told.age_s * SECOND
+        return self.record(
+            key, told.certificate, Word.HANDED, source=teller_key, age=age, checked=True
+        )
 
     # -- the end
 

@@ -34,6 +34,7 @@ from routing.probing import Probe
 from routing.reachability import ReachabilityMemory
 from routing.registrar import RegistrarMemory
 from routing.responding import Given
+from routing.rivals import RivalsMemory
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable
 from routing.vouching import VouchingMemory
@@ -118,6 +119,7 @@ class NetworkMemory(Struct):
     confirming: int
     served: list[tuple[bytes, bool, float]]
     registrar: RegistrarMemory
+    rivals: RivalsMemory
     vouching: VouchingMemory
     close_group: list[bytes]
     recent_losses: list[int]
@@ -332,6 +334,7 @@ def _capture_network(core: Core) -> NetworkMemory:
         confirming=naming.confirming,
         served=naming.served.deadlines(now=core.now),
         registrar=core.registrar.export(),
+        rivals=core.rivals.export(),
         vouching=core.vouching.export(),
         close_group=peers.close_group,
         recent_losses=peers.recent_losses,
@@ -384,6 +387,7 @@ def _restore_network(core: Core, memory: NetworkMemory) -> None:
         setattr(naming, name, getattr(memory, name))
     refill(naming.served, memory.served, core.now)
     core.registrar.load(memory.registrar)
+    core.rivals.load(memory.rivals)
     core.vouching.load(memory.vouching)
     peers.close_group = memory.close_group
     peers.recent_losses = memory.recent_losses

@@ -107,6 +107,7 @@ FLOORS: dict[str, int] = {
     "probing": 3,
     "recordings": 3,
     "registrar": 3,
+    "rivals": 3,
     "replaying": 3,
     "vouching": 3,
     "proxying": 3,

@@ -276,3 +276,36 @@ def test_networks_that_meet_vouch_for_each_others_names(seed: int) -> None:
     assert report.counters["vouch.done"] > 50
     assert report.counters.get("record.other_name", 0) == 0
     assert report.heal_seconds is not None and report.heal_seconds < 120
+
+
+# -- two names at once
+
+
+def split(world: World, host: Host, *, other: int) -> tuple[bytes, bytes]:
+    """Have so many who answer for a node hold another name of it; return both, the lower first."""
+    second = self_made(host)
+    others = {name_of(each): each for each in world.alive if each is not host}
+    for name in nearest(client_name(host.key), others, 8)[:other]:
+        registrar = others[name].core.registrar
+        registrar.records.remove(host.key)
+        assert registrar.record(host.key, second, Word.OWN)
+    first, invented = sorted((name_of(host), certified_name(host.key, second)))
+    return first, invented
+
+
+@pytest.mark.parametrize(("seed", "other"), [(0, 4), (1, 4), (2, 3), (3, 5)])
+def test_node_of_which_two_names_are_recorded_is_given_one_of_them_at_once(
+    seed: int, other: int
+) -> None:
+    world = grown(seed)
+    host = world.hosts[5]
+    world.kill(host, silent=False)
+    world.run(5 * SECOND)
+    names = split(world, host, other=other)
+    host.certificate = None
+    back = world.restart(host, [world.hosts[0].address])
+    world.run(30 * SECOND)
+    assert back.core.name in names
+    settle(world)
+    assert world.now < 200 * SECOND
+    assert holders(world, back) >= 5
