@@ -47,6 +47,7 @@ from routing.messages import (
     open_envelope,
     signed_text,
 )
+from routing.seniority import numbered
 from routing.simulation.hearsay import Known, attempt_of, routed, spell
 from routing.simulation.siege import (
     MALLORY,
@@ -187,7 +188,8 @@ class Attacker:
     def _ask(self, moment: Moment, who: int, address: str) -> Moment:
         mask = self.stranger
         request = ConnectRequest(
-            attempt=_draw("attempt", moment.serial, 16),
+            # Each the younger: an older one would be refused.
+            attempt=numbered(moment.serial, _draw("attempt", moment.serial, 16)),
             target=self.siege.seats[who].name,
             incarnation=_draw("incarnation", 0, 8),
             endpoints=[address],
