@@ -192,17 +192,20 @@ class Registrar:
             core.count("record.other_name")
             core.note(key, f"{short(name)} not recorded: its name is {short(live)}")
             return False
+        group = self.members(key)
         if known is not None and known.name == name:
             if not _is_better(known, word, core.now - age):
                 return True
             word = max(word, known.word)
+            # Who came since we last looked is yet to be told: the node may not know of it either.
+            group = known.group
         entry = Entry(
             certificate=certificate,
             name=name,
             word=word,
             source="" if word is Word.OWN else source.hex(),
             at=core.now - age,
-            group=self.members(key),
+            group=group,
         )
         self.records.insert(key, entry, now=core.now, ttl=core.limits.record_kept_ns - age)
         core.count(f"record.{word.name.lower()}")
