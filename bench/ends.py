@@ -72,6 +72,8 @@ class Still:
         self.open: dict[Token, Connection] = {}
         self.failed: list[DialFailed] = []
         self.lost = 0
+        self.on_met: Callable[[], object] = bool
+        """Called after each channel that was made."""
         self._wanted: deque[str] = deque()
         self._under_way = self._dials = 0
         self._actions: list[do.Action] = []
@@ -82,6 +84,7 @@ class Still:
         if isinstance(fact, Accepted | Dialled):
             self.open[fact.connection.token] = fact.connection
             self._actions.append(do.Trust(fact.connection.token))
+            self.on_met()
         if isinstance(fact, Lost):
             self.lost += 1
             del self.open[fact.token]

@@ -1,11 +1,12 @@
 """Authenticated channels in a second, so many under way at once, beside what they are made of.
 
 Two processes, one core each: an acceptor and a dialler, whole hosts with all they do for a node.
-Only the making is timed, not the letting go of. The floor is what one end must compute: 3 key
-agreements, 1 signature, 1 verification, by the libraries that we use, in the same rounds. Beside
-ours: TLS 1.3 on uvloop, both ends with a certificate, and py-libp2p (Noise, Yamux) where there is
-one. Certificates of names are no part of a channel; checking one is reported apart, and so is a
-whole two-way connect, as a forming network has them.
+Only the making is timed, not the letting go of. Ours are measured twice: with an end whose proof
+is remembered, as on the second channel of a pair, and with strangers, whose proof is verified. The
+floor is what one end must compute: 3 key agreements, 1 signature, 1 verification, by the libraries
+that we use, in the same rounds. Beside ours: TLS 1.3 on uvloop, both ends with a certificate, and
+py-libp2p (Noise, Yamux) where there is one. Certificates of names are no part of a channel;
+checking one is reported apart, and so is a whole two-way connect, as a forming network has them.
 
 Where others use the machine, the clock counts their work too: each rate by the clock has the CPU
 time of both ends beside it.
@@ -33,7 +34,18 @@ from typing import Any
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from bench.ends import IN_FLIGHT, TAG, End, answer, contexts, hosted, load, pin, raise_descriptors
+from bench.ends import (
+    IN_FLIGHT,
+    TAG,
+    End,
+    Still,
+    answer,
+    contexts,
+    hosted,
+    load,
+    pin,
+    raise_descriptors,
+)
 from routing import actions as do
 from routing.certificates import is_valid
 from routing.config import Config
@@ -42,12 +54,16 @@ from routing.identity import Identity, IdentitySigner, verify
 from routing.limits import Limits
 from routing.messages import Certificate, SignedKind, Vote, signed_text, vote_body
 from routing.node import Node
+from routing.service import Host
 from routing.state import Token
 
 __all__ = ["main", "measured"]
 
 LET_GO = "let go"
 """Said to a dialler whose channels have been counted."""
+
+STRANGERS, KNOWN = "strangers", "known"
+"""Said to both ends: whether the far end's proof, found good once, is remembered."""
 
 GROUP = 8
 """Nodes of the group that votes on a name."""
@@ -91,11 +107,19 @@ def _let_go(token: Token) -> do.Action:
     return do.Close(token, CloseCode.NORMAL, "measured")
 
 
+def _meet(core: Still, host: Host, word: str) -> bool:
+    """Tell whether a word says whom we meet; strangers are forgotten at once."""
+    if word in (STRANGERS, KNOWN):
+        core.on_met = host.proofs.forget if word == STRANGERS else bool
+    return word in (STRANGERS, KNOWN)
+
+
 async def accept_ours() -> None:
-    host, _ = hosted(listen=("127.0.0.1:0",))
+    host, core = hosted(listen=("127.0.0.1:0",))
     await host.start()
 
     async def told(word: str) -> dict[str, float]:
+        _meet(core, host, word)
         return {"open": host.stats()["connections.sockets"], "cpu": time.process_time()}
 
     await answer(host.endpoints[0], told)
@@ -106,6 +130,8 @@ async def dial_ours(endpoint: str) -> None:
     await host.start()
 
     async def told(word: str) -> dict[str, float]:
+        if _meet(core, host, word):
+            return {}
         if word == LET_GO:
             core.close_all(host, _let_go)
             while host.stats()["connections.sockets"]:  # noqa: ASYNC110 - not measured
@@ -173,6 +199,8 @@ async def dial_tls(port: str, context: ssl.SSLContext) -> None:
     made: list[asyncio.Transport] = []
 
     async def told(word: str) -> dict[str, float]:
+        if word in (STRANGERS, KNOWN):
+            return {}
         if word == LET_GO:
             for transport in made:
                 transport.abort()
@@ -217,8 +245,10 @@ class Pair:
         self.dialler.close()
         self.acceptor.close()
 
-    def round(self, count: int) -> dict[str, float]:
+    def round(self, count: int, whom: str = KNOWN) -> dict[str, float]:
         """Make so many channels; return their rate, and what each took of either CPU."""
+        self.acceptor.ask(whom)
+        self.dialler.ask(whom)
         before = self.acceptor.ask()
         made = self.dialler.ask(str(count))
         after = self.acceptor.ask()
@@ -255,9 +285,13 @@ def certificate_us() -> float:
     text = signed_text(SignedKind.VOTE, TAG, vote_body(own.key, n1, n2, GROUP))
     voters = [Identity.generate() for _ in range(GROUP // 2 + 1)]
     held = Certificate(n1, n2, [Vote(each.key, GROUP, each.sign(text)) for each in voters])
-    signer = IdentitySigner(own)
-    assert is_valid(own.key, held, signer=signer, tag=TAG)
-    return timed(lambda: is_valid(own.key, held, signer=signer, tag=TAG), 50)
+
+    def checked() -> bool:
+        # Of a signer that has not seen it yet.
+        return is_valid(own.key, held, signer=IdentitySigner(own), tag=TAG)
+
+    assert checked()
+    return timed(checked, 50)
 
 
 async def two_way(nodes: int) -> dict[str, float]:
@@ -297,7 +331,8 @@ def _both(figures: dict[str, float]) -> float:
 
 def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]:
     """Return the medians of all, everybody in turn, and their ratios."""
-    found: dict[str, list[dict[str, float]]] = {"floor": [], "routing": [], "TLS": []}
+    names = ("floor", "routing", "strangers", "TLS")
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     said: dict[str, Any] = {"load before": load(), "in flight": IN_FLIGHT}
     with tempfile.TemporaryDirectory() as folder:
         contexts(Path(folder))
@@ -305,6 +340,7 @@ def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]
         try:
             for number in range(rounds + 1):
                 each = {name: pair.round(count) for name, pair in pairs.items()}
+                each["strangers"] = pairs["routing"].round(count, STRANGERS)
                 each["floor"] = primitives()
                 if number:  # the first warms up
                     for name, figures in each.items():
@@ -312,17 +348,21 @@ def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]
         finally:
             for pair in pairs.values():
                 pair.close()
-    ours, tls, parts = (medians(found[name]) for name in ("routing", "TLS", "floor"))
+    parts, ours, strangers, tls = (medians(found[name]) for name in names)
     least = floor_us(parts)
     peer = libp2p(python, max(16, count // 16))
+    said["routing, strangers"] = strangers
     said["routing"], said["TLS 1.3, mutual, uvloop"], said["py-libp2p"] = ours, tls, peer
     whole = said["two-way connects"] = uvloop.run(two_way(nodes))
     said["certificate of a name, CPU us"] = certificate_us()
     said["floor"] = {**parts, "an end, us": least, "per second": 1e6 / least}
-    slower = max(ours["dialler, CPU us"], ours["acceptor, CPU us"])
+    slower, slower_strangers = (
+        max(each["dialler, CPU us"], each["acceptor, CPU us"]) for each in (ours, strangers)
+    )
     said["ratios"] = {
         "routing : floor": ours["per second"] * least / 1e6,
         "floor : CPU of the slower end": least / slower,
+        "floor : CPU of the slower end, strangers": least / slower_strangers,
         "routing : TLS": ours["per second"] / tls["per second"],
         "routing : TLS, by CPU": _both(tls) / _both(ours),
         "two-way connects : channels, by CPU": _both(ours) / whole["CPU us"],

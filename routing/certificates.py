@@ -53,6 +53,6 @@ def is_valid(key: bytes, certificate: Certificate, *, signer: Signer, tag: bytes
         text = signed_text(
             SignedKind.VOTE, tag, vote_body(key, certificate.n1, certificate.n2, vote.size)
         )
-        if not signer.verify(vote.key, text, vote.signature):
+        if not signer.verify_kept(vote.key, text, vote.signature):
             return False
     return True

@@ -407,7 +407,7 @@ class Connecting:
         if response.incarnation != hello.incarnation:
             return False
         text = signed_text(SignedKind.ROUTED, core.tag, envelope.signed)
-        if not core.signer.verify(signed.key, text, envelope.signature):
+        if not core.signer.verify_kept(signed.key, text, envelope.signature):
             return False
         return self._accept_response(attempt, link.key, response)
 

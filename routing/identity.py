@@ -21,6 +21,7 @@ from nacl.exceptions import BadSignatureError
 
 from routing.errors import IdentityError, UsageError
 from routing.names import short
+from routing.proofs import Proofs
 
 __all__ = [
     "CERTIFICATE_BYTES_MAX",
@@ -61,6 +62,9 @@ class Signer(Protocol):
 
     def verify(self, key: bytes, message: bytes, signature: bytes) -> bool:
         """Tell whether `signature` over `message` was made by `key`; never raises."""
+
+    def verify_kept(self, key: bytes, message: bytes, signature: bytes) -> bool:
+        """As `verify`, for what is shown again and again: what was good is remembered."""
 
 
 def verify(key: bytes, message: bytes, signature: bytes) -> bool:
@@ -229,10 +233,11 @@ class Identity:
 class IdentitySigner:
     """The `Signer` of real nodes: an identity and strict verification."""
 
-    __slots__ = ("_identity",)
+    __slots__ = ("_identity", "_proofs")
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._proofs = Proofs(verify)
 
     @property
     def key(self) -> bytes:
@@ -246,6 +251,10 @@ class IdentitySigner:
     def verify(self, key: bytes, message: bytes, signature: bytes) -> bool:
         """Tell whether `signature` over `message` was made by `key`; never raises."""
         return verify(key, message, signature)
+
+    def verify_kept(self, key: bytes, message: bytes, signature: bytes) -> bool:
+        """As `verify`, for what is shown again and again: what was good is remembered."""
+        return self._proofs.verify(key, message, signature)
 
     def __repr__(self) -> str:
         return f"IdentitySigner({short(self.key)})"

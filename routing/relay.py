@@ -56,6 +56,9 @@ _BALLOT: Final = MessageKind.BALLOT
 _CONSUMED: Final = {kind: f"consumed.{kind.name.lower()}" for kind in MessageKind}
 """What is counted of each kind."""
 
+SHOWN_AGAIN = frozenset({MessageKind.CONNECT_REQUEST, MessageKind.CONNECT_RESPONSE})
+"""Kinds that come by several ways, and a response with the Hello, too."""
+
 HANGERS = (LinkRole.RELAY, LinkRole.CLIENT, LinkRole.FELT)
 HUNG_ON = (LinkRole.BOOTSTRAP, LinkRole.FEELER)
 
@@ -452,7 +455,11 @@ class Relay:
         core, signed = self.core, arrival.signed
         text = signed_text(SignedKind.ROUTED, core.tag, arrival.envelope.signed)
         signature = arrival.envelope.signature
-        return self._is_authentic(signed) and core.signer.verify(signed.key, text, signature)
+        if not self._is_authentic(signed):
+            return False
+        again = signed.kind in SHOWN_AGAIN
+        verify = core.signer.verify_kept if again else core.signer.verify
+        return verify(signed.key, text, signature)
 
     def _is_authentic(self, signed: Signed) -> bool:
         """Tell whether the source follows from the key (the signature is checked after)."""

@@ -25,12 +25,12 @@ class Departed(RoutingError):
 class NotedSigner:
     """A key that tells what it signs."""
 
-    __slots__ = ("_note", "_of", "verify")
+    __slots__ = ("_note", "_of", "verify", "verify_kept")
 
     def __init__(self, of: Signer, note: Callable[[bytes], None]) -> None:
         self._of = of
         self._note = note
-        self.verify = of.verify
+        self.verify, self.verify_kept = of.verify, of.verify_kept
 
     @property
     def key(self) -> bytes:
@@ -86,12 +86,12 @@ class RecordedDice(Dice):
 class RecordedSigner:
     """A key of which there is only the public half and what it signed."""
 
-    __slots__ = ("_key", "_said", "verify")
+    __slots__ = ("_key", "_said", "verify", "verify_kept")
 
     def __init__(self, key: bytes, said: Said, verify: Verify) -> None:
         self._key = key
         self._said = said
-        self.verify = verify
+        self.verify = self.verify_kept = verify
 
     @property
     def key(self) -> bytes:

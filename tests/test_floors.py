@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     # 2: vocabulary and tables
     "_message": 2,
     "_batch": 2,
+    "proofs": 2,
     "identity": 2,
     "book": 2,
     "channel": 2,

@@ -38,6 +38,7 @@ from routing.limits import Limits, Nanos
 from routing.messages import FrameKind
 from routing.noise import KeyPair
 from routing.passing import Passing
+from routing.proofs import Proofs
 from routing.service.connection import Line, Stage
 from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
@@ -126,7 +127,7 @@ class Host:
         self._facts: deque[Input] = deque()
         self._dirty: list[Line] = []
         self._serial, self._static = 0, KeyPair(os.urandom(32))
-        self._signed: tuple[bytes, bytes] = (b"", b"")
+        self._signed, self.proofs = (b"", b""), Proofs(verify)
         self._started = self._stopping = self.acting = False
         self._reading = True
         self._all_gone: asyncio.Event | None = None
@@ -370,7 +371,7 @@ class Host:
         handshake = Handshake(
             dialler=direction is Direction.OUTBOUND,
             sign=self._sign,
-            verify=verify,
+            verify=self.proofs.verify,
             key=self.config.identity.key,
             tag=self.config.tag,
             static=self._static,
