@@ -179,5 +179,4 @@ def _is_connected_to_itself(connected: socket.socket) -> bool:
 def _socket_for(endpoint: Endpoint) -> socket.socket:
     dialling = socket.socket(socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET)
     dialling.setblocking(False)
-    dialling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return dialling

@@ -11,7 +11,6 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Protocol
 
 from routing.endpoints import Endpoint
@@ -141,8 +140,6 @@ class Door:
             house.ledger.give()
             return
         house.counters["accept.admitted"] += 1
-        with suppress(OSError):  # the far end may have reset it already, which we are told later
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         line = self._make()
         victim = self._waiting.enter(line.serial, peer.host)
         self._guests[line.serial] = line

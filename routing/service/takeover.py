@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from contextlib import suppress
 
 from routing.endpoints import from_socket
 from routing.service.connection import Line
@@ -33,6 +34,11 @@ async def hand_over(
     """
     if type(loop).__module__.partition(".")[0] == "uvloop":
         line.held = connected
+    else:
+        # uvloop has the kernel send small writes at once by itself, asyncio only for sockets that
+        # were made with the number of TCP.
+        with suppress(OSError):  # it may have been reset already, which we are told later
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     line.peer, line.local = peer, _local(connected)
     if accepted:
         # Those who come in come to few addresses.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from routing import actions as do
@@ -44,6 +46,20 @@ def test_dial_becomes_one_channel_with_two_ends(run: Run, address: str) -> None:
             assert dialled.connection.peer == accepted.connection.local == far.endpoint
             assert dialled.connection.local == accepted.connection.peer
             assert 0 <= accepted.accepted_at <= far.host.now()
+
+    run(body())
+
+
+def test_what_is_written_goes_out_at_once_at_both_ends(run: Run) -> None:
+    """The kernel does not wait for an acknowledgement before it sends the next small record."""
+
+    async def body() -> None:
+        async with pair() as (near, here, far, there):
+            for stage, token in ((near, here), (far, there)):
+                line = stage.host.tokens.get(Token(token))
+                assert line is not None
+                taken = line._transport.get_extra_info("socket")
+                assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
     run(body())
 
