@@ -7,7 +7,7 @@ from libc.string cimport memcmp
 
 from routing._queue cimport NONE, Entry, Groups, Place, Queue
 from routing._slots cimport (
-    BUCKET, Slots, bucket_look, bucket_next, lowest, slot_home, spelt, tag_of,
+    BUCKET, Slots, bucket_empty, bucket_like, bucket_next, lowest, slot_home, spelt, tag_of,
 )
 from routing._tokens cimport ByToken
 
@@ -113,7 +113,7 @@ cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
     # own __eq__ must be asked.
     cdef uint32_t wanted = spelt(&self._slots, tag, 0)
     cdef uint32_t high = ~self._slots.low
-    cdef uint32_t at, bucket, seen, like, who
+    cdef uint32_t at, bucket, like, who
     cdef int same
     if self._collected:
         return UNSURE
@@ -127,17 +127,18 @@ cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
             return <int64_t> who if same > 0 else <int64_t> UNSURE
     bucket = at // BUCKET
     while True:
-        seen = bucket_look(&self._slots.each[BUCKET * bucket], wanted, high)
-        like = seen & (BUCKET * BUCKET - 1)
+        like = bucket_like(&self._slots.each[BUCKET * bucket], wanted, high)
         while like:
             at = BUCKET * bucket + lowest(like)
+            like &= like - 1
             who = self._slots.each[at] & self._slots.low
+            if who == self._slots.low:
+                continue
             same = likeness(self._entries[who].key, <PyObject*> key)
             if same:
                 self._slots.hit = at
                 return <int64_t> who if same > 0 else <int64_t> UNSURE
-            like &= like - 1
-        if seen >> BUCKET:
+        if bucket_empty(&self._slots.each[BUCKET * bucket]):
             return -1
         bucket = bucket_next(&self._slots, bucket)
 

@@ -19,8 +19,8 @@ from routing._queue cimport (
     queue_remove, queue_reserve, queue_sort, rerank, victim,
 )
 from routing._slots cimport (
-    BUCKET, SLOT_BITS_LEAST, bits_more, bucket_home, bucket_look, bucket_next, lowest, slot_delete,
-    slot_put, slots_full, slots_renew, spelt,
+    BUCKET, SLOT_BITS_LEAST, bits_more, bucket_empty, bucket_home, bucket_like, bucket_next, lowest, slot_delete,
+    slot_put, slots_free, slots_full, slots_renew, spelt,
 )
 
 __all__ = ["Shelf"]
@@ -72,7 +72,7 @@ cdef class Shelf:
 
     def __dealloc__(self):
         drop_all(self)
-        PyMem_RawFree(self._slots.each)
+        slots_free(&self._slots)
 
     # -- what the filter calls
 
@@ -83,7 +83,7 @@ cdef class Shelf:
         # The entry in the table under `key`, or -1.
         cdef object candidate
         cdef uint64_t version
-        cdef uint32_t wanted, bucket, seen, like, who
+        cdef uint32_t wanted, bucket, like, who
         cdef bint same
         cdef int _try
         if self._collected:
@@ -93,12 +93,11 @@ cdef class Shelf:
             bucket = bucket_home(&self._slots, tag)
             wanted = spelt(&self._slots, tag, 0)
             while version == self._slots.version:
-                seen = bucket_look(&self._slots.each[BUCKET * bucket], wanted, ~self._slots.low)
-                like = seen & (BUCKET * BUCKET - 1)
+                like = bucket_like(&self._slots.each[BUCKET * bucket], wanted, ~self._slots.low)
                 while like:
                     who = self._slots.each[BUCKET * bucket + lowest(like)] & self._slots.low
                     like &= like - 1
-                    if self._entries[who].mark & ~<uint32_t> MARKS != tag:
+                    if who == self._slots.low or self._entries[who].mark & ~<uint32_t> MARKS != tag:
                         continue
                     candidate = <object> self._entries[who].key
                     if candidate is key:
@@ -112,7 +111,7 @@ cdef class Shelf:
                     if same:
                         return who
                 else:
-                    if seen >> BUCKET:
+                    if bucket_empty(&self._slots.each[BUCKET * bucket]):
                         return -1
                     bucket = bucket_next(&self._slots, bucket)
             # Dropping what may be the last reference runs foreign code: that must come before the

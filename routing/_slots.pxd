@@ -28,24 +28,29 @@ cdef extern from *:
     #include <intrin.h>
     #endif
 
-    /* Of four slots: bits 0 to 3 say which may hold what is wanted, bits 4 to 7 which are empty. */
-    static inline uint32_t routing_bucket(const uint32_t *each, uint32_t wanted, uint32_t high) {
+    /* Of sixteen slots: which may hold what is wanted, a bit for each. Also says yes of an empty
+       one that is spelt so. */
+    static inline uint32_t routing_like(const uint32_t *each, uint32_t wanted, uint32_t high) {
     #if defined(__SSE2__)
-        __m128i words = _mm_loadu_si128((const __m128i *)each);
-        __m128i empty = _mm_cmpeq_epi32(words, _mm_set1_epi32(-1));
-        __m128i other = _mm_and_si128(
-            _mm_xor_si128(words, _mm_set1_epi32((int)wanted)), _mm_set1_epi32((int)high));
-        __m128i like = _mm_andnot_si128(empty, _mm_cmpeq_epi32(other, _mm_setzero_si128()));
-        return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(like))
-            | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(empty)) << 4;
+        const __m128i *words = (const __m128i *)each;
+        __m128i spelt = _mm_set1_epi32((int)(wanted & high));
+        __m128i mask = _mm_set1_epi32((int)high);
+    #define ROUTING_LIKE(at) \\
+        _mm_cmpeq_epi32(_mm_and_si128(_mm_load_si128(words + at), mask), spelt)
+        __m128i one = _mm_packs_epi32(ROUTING_LIKE(0), ROUTING_LIKE(1));
+        __m128i two = _mm_packs_epi32(ROUTING_LIKE(2), ROUTING_LIKE(3));
+    #undef ROUTING_LIKE
+        return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(one, two));
     #else
         uint32_t at, found = 0;
-        for (at = 0; at < 4; at++) {
-            if (each[at] == UINT32_MAX) found |= 16u << at;
-            else if (!((each[at] ^ wanted) & high)) found |= 1u << at;
-        }
+        for (at = 0; at < 16; at++)
+            found |= (uint32_t)!((each[at] ^ wanted) & high) << at;
         return found;
     #endif
+    }
+
+    static inline uint32_t routing_empty(const uint32_t *each) {
+        return routing_like(each, UINT32_MAX, UINT32_MAX);
     }
 
     /* The lowest bit that is set; one is. */
@@ -59,19 +64,22 @@ cdef extern from *:
     #endif
     }
     """
-    uint32_t bucket_look "routing_bucket" (
+    uint32_t bucket_like "routing_like" (
         const uint32_t* each, uint32_t wanted, uint32_t high
     ) noexcept nogil
+    uint32_t bucket_empty "routing_empty" (const uint32_t* each) noexcept nogil
     uint32_t lowest "routing_lowest" (uint32_t bits) noexcept nogil
 
 
 cdef enum:
     ROW_BITS = 8
     ROW = 255
-    BUCKET = 4
-    # From a bucket to the next on the way, and what undoes that: 65 * BACK is 1 in 32 bits.
-    ONWARD = 65
-    BACK = 0xC0FC0FC1
+    BUCKET = 16
+    BUCKET_BITS = 4
+    # From a bucket to the next on the way, and what undoes that: 17 * BACK is 1 in 32 bits.
+    ONWARD = 17
+    BACK = 0xF0F0F0F1
+    LINE = 64
     SLOT_BITS_LEAST = 6
     SLOT_BITS_MAX = 29
     # A smaller index grows fourfold: it is built anew less often, for little memory.
@@ -79,7 +87,8 @@ cdef enum:
 
 
 cdef struct Slots:
-    uint32_t* each
+    uint32_t* each  # a bucket is a line of the cache
+    void* block  # the memory that `each` lies in
     int bits
     uint32_t low  # the bits of a slot that say which entry; all of them at once say none
     uint32_t used
@@ -97,7 +106,7 @@ cdef inline uint32_t tag_of(Py_hash_t value) noexcept nogil:
 
 
 cdef inline uint32_t bucket_last(const Slots* slots) noexcept nogil:
-    return (<uint32_t> 1 << (slots.bits - 2)) - 1
+    return (<uint32_t> 1 << (slots.bits - BUCKET_BITS)) - 1
 
 
 cdef inline uint32_t slot_home(const Slots* slots, uint32_t mark) noexcept nogil:
@@ -134,21 +143,28 @@ cdef inline int bits_more(const Slots* slots) noexcept nogil:
     return slots.bits + (2 if slots.bits < SLOT_BITS_SMALL else 1)
 
 
+cdef inline void slots_free(Slots* slots) noexcept nogil:
+    PyMem_RawFree(slots.block)
+    slots.block = NULL
+    slots.each = NULL
+
+
 cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogil:
     # Empty, so large, and for entries below `room`; -1 where there is no memory, and then nothing
     # has changed.
     cdef size_t size = (<size_t> 1 << bits) * sizeof(uint32_t)
-    cdef uint32_t* each
+    cdef void* block
     cdef uint32_t low = (<uint32_t> 1 << bits) - 1
     if bits > SLOT_BITS_MAX:
         return -1
-    each = <uint32_t*> PyMem_RawMalloc(size)
-    if each == NULL:
+    block = PyMem_RawMalloc(size + LINE - 1)
+    if block == NULL:
         return -1
+    slots_free(slots)
+    slots.block = block
+    slots.each = <uint32_t*> ((<size_t> block + LINE - 1) & ~<size_t> (LINE - 1))
     # All bits set is NONE.
-    memset(each, 0xFF, size)
-    PyMem_RawFree(slots.each)
-    slots.each = each
+    memset(slots.each, 0xFF, size)
     slots.bits = bits
     while low < room:
         low = 2 * low + 1
@@ -161,33 +177,33 @@ cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogi
 cdef inline void slot_put(Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
     # The caller knows that the index is not full.
     cdef uint32_t at = slot_home(slots, entries[who].mark)
-    cdef uint32_t bucket, seen, steps = 0
+    cdef uint32_t bucket, empty, steps = 0
     slots.used += 1
     slots.version += 1
     if slots.each[at] != NONE:
         bucket = at // BUCKET
-        seen = bucket_look(&slots.each[BUCKET * bucket], 0, 0)
-        while seen >> BUCKET == 0:
+        empty = bucket_empty(&slots.each[BUCKET * bucket])
+        while not empty:
             bucket = bucket_next(slots, bucket)
-            seen = bucket_look(&slots.each[BUCKET * bucket], 0, 0)
+            empty = bucket_empty(&slots.each[BUCKET * bucket])
             steps += 1
         slots.reach = max(slots.reach, steps)
-        at = BUCKET * bucket + lowest(seen >> BUCKET)
+        at = BUCKET * bucket + lowest(empty)
     slots.each[at] = spelt(slots, entries[who].mark, who)
 
 
 cdef inline uint32_t slot_of(const Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
     # Where `who` stands in the index; the caller knows that it does.
     cdef uint32_t word = spelt(slots, entries[who].mark, who)
-    cdef uint32_t bucket, seen
+    cdef uint32_t bucket, like
     if slots.each[slots.hit] == word:
         return slots.hit
     bucket = bucket_home(slots, entries[who].mark)
-    seen = bucket_look(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
-    while not seen & (BUCKET * BUCKET - 1):
+    like = bucket_like(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
+    while not like:
         bucket = bucket_next(slots, bucket)
-        seen = bucket_look(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
-    return BUCKET * bucket + lowest(seen)
+        like = bucket_like(&slots.each[BUCKET * bucket], word, ~<uint32_t> 0)
+    return BUCKET * bucket + lowest(like)
 
 
 cdef inline void slot_delete(Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
@@ -195,14 +211,14 @@ cdef inline void slot_delete(Slots* slots, const Entry* entries, uint32_t who) n
     cdef uint32_t gap = slot_of(slots, entries, who)
     cdef uint32_t bucket = gap // BUCKET
     cdef uint32_t at, home, steps = 0
-    cdef bint full = bucket_look(&slots.each[gap - gap % BUCKET], 0, 0) >> BUCKET == 0
+    cdef bint full = not bucket_empty(&slots.each[gap - gap % BUCKET])
     slots.used -= 1
     slots.version += 1
     # Only past a full bucket has anything gone on: the first such entry comes back.
     while full and steps < slots.reach:
         bucket = bucket_next(slots, bucket)
         steps += 1
-        full = bucket_look(&slots.each[BUCKET * bucket], 0, 0) >> BUCKET == 0
+        full = not bucket_empty(&slots.each[BUCKET * bucket])
         for at in range(BUCKET * bucket, BUCKET * bucket + BUCKET):
             if slots.each[at] == NONE:
                 continue
@@ -232,9 +248,9 @@ cdef inline int slots_check(
         bucket = bucket_home(slots, entries[who].mark)
         assert bucket_steps(slots, bucket, at // BUCKET) <= slots.reach
         while bucket != at // BUCKET:
-            assert bucket_look(&each[BUCKET * bucket], 0, 0) >> BUCKET == 0, (
+            assert not bucket_empty(&each[BUCKET * bucket]), (
                 "a gap hides an entry from its lookup"
             )
             bucket = bucket_next(slots, bucket)
-    assert used == slots.used and used <= 2 * (last + 1)
+    assert used == slots.used and used <= BUCKET // 2 * (last + 1)
     return 0
