@@ -27,6 +27,9 @@ cdef extern from *:
     #if defined(_MSC_VER)
     #include <intrin.h>
     #endif
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
 
     /* Of sixteen slots: which may hold what is wanted, a bit for each. Also says yes of an empty
        one that is spelt so. */
@@ -53,6 +56,16 @@ cdef extern from *:
         return routing_like(each, UINT32_MAX, UINT32_MAX);
     }
 
+    /* Ask for pages of 2 MiB. Advice: where it is not taken nothing is different but the speed. */
+    static inline void routing_ask_huge(void *start, size_t size) {
+    #if defined(MADV_HUGEPAGE)
+        (void)madvise(start, size, MADV_HUGEPAGE);
+    #else
+        (void)start;
+        (void)size;
+    #endif
+    }
+
     /* The lowest bit that is set; one is. */
     static inline uint32_t routing_lowest(uint32_t bits) {
     #if defined(_MSC_VER)
@@ -68,6 +81,7 @@ cdef extern from *:
         const uint32_t* each, uint32_t wanted, uint32_t high
     ) noexcept nogil
     uint32_t bucket_empty "routing_empty" (const uint32_t* each) noexcept nogil
+    void ask_huge "routing_ask_huge" (void* start, size_t size) noexcept nogil
     uint32_t lowest "routing_lowest" (uint32_t bits) noexcept nogil
 
 
@@ -80,6 +94,9 @@ cdef enum:
     ONWARD = 17
     BACK = 0xF0F0F0F1
     LINE = 64
+    # An index of several such pages begins at one: of pages of 4 KiB it has more than the processor
+    # keeps the addresses of.
+    HUGE_PAGE = 0x200000
     SLOT_BITS_LEAST = 6
     SLOT_BITS_MAX = 29
     # A smaller index grows fourfold: it is built anew less often, for little memory.
@@ -153,16 +170,19 @@ cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogi
     # Empty, so large, and for entries below `room`; -1 where there is no memory, and then nothing
     # has changed.
     cdef size_t size = (<size_t> 1 << bits) * sizeof(uint32_t)
+    cdef size_t edge = HUGE_PAGE if size >= 2 * HUGE_PAGE else LINE
     cdef void* block
     cdef uint32_t low = (<uint32_t> 1 << bits) - 1
     if bits > SLOT_BITS_MAX:
         return -1
-    block = PyMem_RawMalloc(size + LINE - 1)
+    block = PyMem_RawMalloc(size + edge - 1)
     if block == NULL:
         return -1
     slots_free(slots)
     slots.block = block
-    slots.each = <uint32_t*> ((<size_t> block + LINE - 1) & ~<size_t> (LINE - 1))
+    slots.each = <uint32_t*> ((<size_t> block + edge - 1) & ~(edge - 1))
+    if edge == HUGE_PAGE:
+        ask_huge(slots.each, size)
     # All bits set is NONE.
     memset(slots.each, 0xFF, size)
     slots.bits = bits
