@@ -19,8 +19,8 @@ from routing._queue cimport (
     queue_remove, queue_reserve, queue_sort, rerank, victim,
 )
 from routing._slots cimport (
-    BUCKET, SLOT_BITS_LEAST, bits_more, bucket_empty, bucket_home, bucket_like, bucket_next, lowest, slot_delete,
-    slot_put, slots_free, slots_full, slots_renew, spelt,
+    BUCKET, SLOT_BITS_LEAST, bits_more, bucket_empty, bucket_home, bucket_like, bucket_next,
+    lowest, slot_delete, slot_put, slots_free, slots_full, slots_renew, spelt,
 )
 
 __all__ = ["Shelf"]

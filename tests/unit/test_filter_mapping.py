@@ -132,10 +132,40 @@ def test_sources_are_asked_by_set_item_too() -> None:
 @pytest.mark.parametrize("stride", [1, 3, 8, 64, 1_000, 1_024, 2**20, 2**31, 2**32, 2**45, 2**60])
 def test_no_stride_of_numbers_makes_lookups_long(stride: int) -> None:
     room: TimedFilter[int, None] = TimedFilter(10, clock=None)
-    for number in range(20_000):
+    # The most that an index of its size holds.
+    for number in range(26_620):
         room[number * stride] = None
     room._check()
     assert room._farthest() < 50, "as for random keys; in one heap it would be thousands"
+
+
+def test_fullest_index_finds_what_it_holds_and_nothing_else() -> None:
+    source = random.Random(5)
+    room: TimedFilter[bytes, int] = TimedFilter(10, clock=None)
+    keys = [source.randbytes(32) for _ in range(13_312)]
+    for number, key in enumerate(keys):
+        room[key] = number
+    room._check()
+    assert 0 < room._farthest() < 50, "some stand away from home, none far"
+    # One of 2 ** 18 that are not there would be taken for one that is, did nobody compare keys.
+    assert not any(source.randbytes(32) in room for _ in range(20_000))
+    for key in keys[::3]:
+        del room[key]
+    room._check()
+    assert not any(key in room for key in keys[::3])
+    assert all(room[key] == number for number, key in enumerate(keys) if number % 3)
+
+
+def test_index_on_huge_pages_is_let_go_of_when_the_table_empties() -> None:
+    room: TimedFilter[int, None] = TimedFilter(10, clock=None)
+    for _ in range(2):
+        for number in range(440_000):
+            room[number] = None
+        assert 439_999 in room and 440_000 not in room
+        room._check()
+        assert len(room.clear()) == 440_000
+        assert 439_999 not in room
+        room._check()
 
 
 def test_fractions_and_floats_are_found_as_in_a_dict() -> None:
@@ -174,7 +204,7 @@ def test_churn_leaves_every_entry_where_a_lookup_finds_it(stride: int) -> None:
         key = number * stride if stride else source.getrandbits(60)
         room[key] = model[key] = number
         # About the most that an index of its size holds, so that buckets are full.
-        while len(model) > 500:
+        while len(model) > 825:
             left = source.choice(list(model)) if number % 3 else next(iter(model))
             assert room.pop(left) == model.pop(left)
         if number % 100 == 0:
