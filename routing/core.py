@@ -8,7 +8,7 @@ for byte. A peer's fault is data: `handle` never raises for what a far end did.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import assert_never
 
 from msgspec import Struct
 
@@ -42,6 +42,7 @@ from routing.hops import Hops
 from routing.identity import Signer
 from routing.inputs import (
     ANSWERED_AT_THE_END,
+    ENDINGS,
     Accepted,
     BootstrapRequested,
     ContactsLearnt,
@@ -90,9 +91,6 @@ from routing.throttling import Throttling
 from routing.vouching import Vouching
 
 __all__ = ["Core", "CoreConfig"]
-
-_ENDS: Final = frozenset({Lost, Dialled, DialFailed})
-"""Facts after which nothing may be wanted any more of what they name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +199,7 @@ class Core:
             self.now = target
         self._dispatch(fact)
         self._settle()
-        if type(fact) in _ENDS:
+        if type(fact) in ENDINGS:
             self._drop_answered(fact)
 
     def on_deadline(self, now: Nanos) -> None:
@@ -300,7 +298,7 @@ class Core:
     @property
     def detail(self) -> Detail:
         """The detail as the facts stand this instant, also in the middle of a step."""
-        return self._compute_state().detail
+        return State.of(*self._state_facts()).detail
 
     def take_name(self, certificate: Certificate) -> None:
         """Go by the name of this certificate from now on; the table starts anew around it."""
@@ -350,10 +348,9 @@ class Core:
         """
         if isinstance(fact, Lost):
             ended = [a for a in self._actions if getattr(a, "token", None) == fact.token]
-        elif isinstance(fact, Dialled | DialFailed):
-            ended = [a for a in self._actions if a == do.CancelDial(fact.dial)]
         else:
-            raise AssertionError(f"{type(fact).__name__} ends nothing")
+            assert isinstance(fact, Dialled | DialFailed), "other facts end nothing"
+            ended = [a for a in self._actions if a == do.CancelDial(fact.dial)]
         if ended:
             self.count("action.too_late")
             self._actions = [a for a in self._actions if not any(a is other for other in ended)]
@@ -461,9 +458,6 @@ class Core:
             self.founding.founder,
             self.bootstrapping.running,
         )
-
-    def _compute_state(self) -> State:
-        return State.of(*self._state_facts())
 
     def _on_state(self, old: State, new: State) -> None:
         if new.detail is not old.detail:

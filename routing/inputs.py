@@ -18,6 +18,7 @@ from routing.state import Connection, Token
 
 __all__ = [
     "ANSWERED_AT_THE_END",
+    "ENDINGS",
     "Accepted",
     "BootstrapRequested",
     "ContactsLearnt",
@@ -237,6 +238,9 @@ class StopRequested:
 
 ANSWERED_AT_THE_END = (Accepted, Dialled, DialFailed, Submitted, SubmittedMany)
 """What a core that has stopped still answers: with a Close, or that it has stopped."""
+
+ENDINGS = frozenset({Lost, Dialled, DialFailed})
+"""Facts after which nothing may be wanted any more of what they name."""
 
 Input = (
     Listening

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from routing.dials import Purpose
-from routing.state import LinkRole
+from routing.state import LinkRole, State
 
 if TYPE_CHECKING:
     from routing.core import Core
@@ -28,7 +28,8 @@ def check(core: Core) -> None:
     _check_bounds(core)
     _check_parts(core)
     _check_clients(core)
-    assert core.state == core._compute_state(), "5: the state is not the function of the tables"
+    computed = State.of(*core._state_facts())
+    assert core.state == computed, "5: the state is not the function of the tables"
 
 
 def _check_table(core: Core) -> None:

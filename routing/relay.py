@@ -52,7 +52,6 @@ GROUP_KINDS = frozenset({MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.B
 COPIED = GROUP_KINDS | {MessageKind.REQUEST_NAME, MessageKind.REGISTER}
 """Kinds that every member of a group is to have, not only the one nearest to its name."""
 
-_BALLOT: Final = MessageKind.BALLOT
 _CONSUMED: Final = {kind: f"consumed.{kind.name.lower()}" for kind in MessageKind}
 """What is counted of each kind."""
 
@@ -442,7 +441,7 @@ class Relay:
             core.count("routed.forged")
             return
         kind = signed.kind
-        fault = claim_fault(signed) if signed.authority or kind is _BALLOT else ""
+        fault = claim_fault(signed) if signed.authority or kind is MessageKind.BALLOT else ""
         if fault:
             core.count("authority.refused")
             core.note(signed.key, f"authority refused: {fault}")
