@@ -19,7 +19,6 @@ cimport cython
 
 from routing._frames cimport Frame, FrameWriter, check_frames, next_frame
 from routing._seen cimport MessageFilter
-from routing._tape cimport Tape
 from routing._xor cimport XorIndex
 
 from routing.errors import UsageError

@@ -1,14 +1,11 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from typing_extensions import disjoint_base
-
 from routing._blocks import Block
 
 __all__ = ["Tape"]
 
 @final
-@disjoint_base
 class Tape:
     deaf: bool
     steps: int

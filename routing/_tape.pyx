@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 
 cimport cython
 
-from routing._blocks cimport HEAD_AND_COUNT, Pool, Stretch, big, grow
+from routing._blocks cimport HEAD_AND_COUNT, Pool, big, grow
 from routing._lengths cimport HEADER, ID, PAIR, batch_lengths_c, lengths_c
 
 __all__ = ["Tape"]
@@ -110,8 +110,8 @@ cdef class Tape:
     It belongs to one thread.
     """
 
-    def __cinit__(self, dict kinds, dict structs, object encode, *, type frame, object batch,
-                  type many, Py_ssize_t full=0):
+    def __cinit__(self, dict kinds, dict structs, object encode, *, object frame, object batch,
+                  object many, Py_ssize_t full=0):
         self._plans = {kind: plan_of(kind, plan[0], plan[1]) for kind, plan in kinds.items()}
         self._structs = {kind: plan_of(kind, plan[0], plan[1]) for kind, plan in structs.items()}
         self._frame_plan, self._encode = self._plans[frame], encode

@@ -113,7 +113,7 @@ def _describe(kind: type, found: dict[type, str]) -> None:
         return
     if issubclass(kind, Struct):
         config = kind.__struct_config__
-        form = f"array={config.array_like} tag={config.tag}"
+        form = "record" if kind in FACTS else f"array={config.array_like} tag={config.tag}"
         names = list(kind.__struct_fields__)
     elif is_dataclass(kind):
         form, names = "record", [each.name for each in fields(kind)]

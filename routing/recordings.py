@@ -6,7 +6,7 @@ with its length and checksum before it, and always ends between two steps of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, get_type_hints
 from zlib import crc32
 
@@ -17,7 +17,7 @@ from routing import inputs as told
 from routing._blocks import Block
 from routing._tape import Tape
 from routing.errors import RoutingError
-from routing.inputs import Input
+from routing.inputs import Input, fields_of
 from routing.limits import Limits
 from routing.messages import (
     ClientAddress,
@@ -240,7 +240,7 @@ OTHERS_FROM: Final = 64
 
 _tags: Final[dict[type[Any], int]] = {kind: OTHERS_FROM + tag for tag, kind in enumerate(OTHERS)}
 _plans: Final[dict[type[Any], tuple[int, tuple[str, ...]]]] = {
-    kind: (tag, tuple(each.name for each in fields(kind))) for tag, kind in enumerate(FACTS)
+    kind: (tag, fields_of(kind)) for tag, kind in enumerate(FACTS)
 }
 _structs: Final = {
     kind: (int(str(kind.__struct_config__.tag)), kind.__struct_fields__)
@@ -251,7 +251,7 @@ _structs: Final = {
 def _row(kind: type[Any]) -> type[Struct]:
     """Return what a fact of this kind is read as: when, and its fields in order."""
     hints = get_type_hints(kind)
-    columns = [(each.name, hints[each.name]) for each in fields(kind)]
+    columns = [(name, hints[name]) for name in fields_of(kind)]
     return msgspec.defstruct(f"{kind.__name__}Row", [("when", int), *columns], array_like=True)
 
 
