@@ -57,6 +57,7 @@ class Line(asyncio.BufferedProtocol):
         "dial",
         "direction",
         "dirty",
+        "ended",
         "heard_at",
         "held",
         "key",
@@ -100,7 +101,7 @@ class Line(asyncio.BufferedProtocol):
         """When the socket was accepted, or its dial began."""
         self.dial = dial
         self.token = Token(0)
-        self.trusted = False
+        self.trusted = self.ended = False
         self.dirty = False
         """The owner has it on the list of lines to flush."""
         self.held: socket.socket | None = None
@@ -226,10 +227,7 @@ class Line(asyncio.BufferedProtocol):
         """Stop or go on reading; the far end is then held up by its own kernel."""
         if self._transport is None or self.stage is not Stage.OPEN:
             return
-        if pause:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        (self._transport.pause_reading if pause else self._transport.resume_reading)()
 
     # -- the transport
 
@@ -264,8 +262,12 @@ class Line(asyncio.BufferedProtocol):
             self._reader.take()
 
     def eof_received(self) -> bool:
-        """The far end has hung up: so do we, whatever stage we are in."""
-        self._lose(CloseCode.IO_ERROR, "the far end closed without a word")
+        """The far end says no more, but may still read what we owe it, and a Close behind that."""
+        self.ended = True
+        self.fault(CloseCode.IO_ERROR, "the far end closed without a word")
+        if self.backlog and self.channel is not None:
+            return True  # it is written as the far end reads, and cut off if that takes long
+        self._lose(CloseCode.IO_ERROR, "")
         return False
 
     def connection_lost(self, exc: Exception | None = None) -> None:
@@ -328,10 +330,8 @@ class Line(asyncio.BufferedProtocol):
                 sealed = reader.next_record()
                 if sealed is None:
                     return
-                limits = owner.limits
-                frame_max = (
-                    limits.frame_bytes_max if self.trusted else limits.frame_bytes_before_hello
-                )
+                most = owner.limits
+                frame_max = most.frame_bytes_max if self.trusted else most.frame_bytes_before_hello
                 plaintext = channel.open(sealed)
                 if plaintext == _HEARTBEAT:
                     channel.rest_receiving()
@@ -351,7 +351,7 @@ class Line(asyncio.BufferedProtocol):
         self._reader.take()
 
     def is_open(self) -> bool:
-        """Asked anew after everything that the owner was told, which may have closed us."""
+        """Asked anew after all that the owner was told, which may have closed us."""
         return self.stage is Stage.OPEN
 
     def take_frame(self, kind: int, body: bytes) -> None:
@@ -382,7 +382,8 @@ class Line(asyncio.BufferedProtocol):
         elif self.stage is Stage.OPEN:
             self.stage = Stage.CLOSING
             self._gate()
-            self._drop_queue()
+            self._writer = FrameWriter()
+            self.settle_charge()
             self._owner.on_closing(self)
             self._hang_up()
             self._owner.on_lost(self, code, text)
@@ -409,15 +410,15 @@ class Line(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        if self.ended:
+            # Not at once: asyncio looks at its transport again after `resume_writing`.
+            asyncio.get_running_loop().call_soon(self._hang_up)
+            return
         try:
             transport.write_eof()
         except OSError:
             # asyncio does this at once, and the far end may have reset the connection by now.
             transport.abort()
-
-    def _drop_queue(self) -> None:
-        self._writer = FrameWriter()
-        self.settle_charge()
 
     def _write(self, plain: bytes) -> None:
         if plain and self._transport is not None:
@@ -427,9 +428,8 @@ class Line(asyncio.BufferedProtocol):
     def _let_go(self) -> None:
         """Have the socket object forget a descriptor that uvloop has closed.
 
-        uvloop does so itself, but only for a transport that was not closed between the tick in
-        which it was made and the one in which its maker goes on. Left alone the object would later
-        close whoever has the number by then.
+        uvloop does so only for a transport not closed before its maker goes on. Left alone the
+        object would later close whoever has the number by then.
         """
         held, self.held = self.held, None
         if held is not None and held.fileno() >= 0:

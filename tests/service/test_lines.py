@@ -202,6 +202,31 @@ def test_end_without_a_close_is_an_io_error(run: Run, how: str) -> None:
     run(body())
 
 
+def test_half_closed_peer_still_reads_what_it_is_owed_and_why_it_is_over(run: Run) -> None:
+    async def body() -> None:
+        async with hosted(1, bounds=limits(write_bytes_max=16 << 20)) as stage:
+            peer = await Peer.joined(stage.endpoint)
+            accepted = await stage.core.wait(Accepted)
+            # Far more than the sockets hold: some of it is not sealed yet when the FIN comes.
+            many, each = 12, 1_000_000
+            for _ in range(many):
+                stage.do(do.Send(accepted.connection.token, FrameKind.DIRECT, bytes(each), 1))
+            peer.writer.write_eof()
+            lost = await stage.core.wait(Lost)
+            assert (lost.code, lost.text) == (
+                CloseCode.IO_ERROR,
+                "the far end closed without a word",
+            )
+            frames = await peer.until_closed()
+            assert [len(body) for kind, body in frames if kind == FrameKind.DIRECT] == [each] * many
+            assert frames[-1][0] == FrameKind.CLOSE
+            await peer.end()
+            await stage.sockets(0)
+            assert len(stage.core.of(Lost)) == 1
+
+    run(body())
+
+
 def test_close_with_an_unknown_code_still_closes(run: Run) -> None:
     async def body() -> None:
         async with hosted(1) as stage:
