@@ -67,4 +67,4 @@ def test_no_compiled_room_declares_what_no_test_has_shown(directive: str) -> Non
 
 @pytest.mark.skipif(not hasattr(sys, "_is_gil_enabled"), reason="before 3.13 there is but one lock")
 def test_interpreter_lock_is_on_once_the_rooms_are_imported() -> None:
-    assert getattr(sys, "_is_gil_enabled")()  # noqa: B009 - typing knows the oldest version
+    assert vars(sys)["_is_gil_enabled"]()
