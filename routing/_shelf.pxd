@@ -7,7 +7,7 @@ from libc.string cimport memcmp
 
 from routing._queue cimport NONE, Entry, Groups, Place, Queue
 from routing._slots cimport (
-    BUCKET, Slots, bucket_empty, bucket_like, bucket_next, lowest, slot_home, spelt, tag_of,
+    BUCKET, Slots, bucket_empty, bucket_like, bucket_next, bucket_tagged, byte_of, lowest, slot_home, spelt, tag_of,
 )
 from routing._tokens cimport ByToken
 
@@ -108,6 +108,12 @@ cdef inline int likeness(PyObject* one, PyObject* two) noexcept:
     return UNSURE
 
 
+cdef inline bint may_be_there(Shelf self, uint32_t bucket, uint32_t tag) noexcept:
+    # Whether a large index must be looked at: the tags of the home do not say that it is not there.
+    cdef uint32_t seen = bucket_tagged(&self._slots.tags[BUCKET * bucket], byte_of(tag))
+    return seen & 0xFFFF != 0 or seen >> BUCKET == 0
+
+
 cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
     # Find without foreign code and without a call: the entry, -1 for none, or UNSURE where a key's
     # own __eq__ must be asked.
@@ -118,6 +124,8 @@ cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
     if self._collected:
         return UNSURE
     at = slot_home(&self._slots, tag)
+    if self._slots.tags != NULL and not may_be_there(self, at // BUCKET, tag):
+        return -1
     who = self._slots.each[at]
     if (who ^ wanted) & high == 0 and who != NONE:
         who &= self._slots.low

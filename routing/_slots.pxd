@@ -15,7 +15,7 @@
 # and it comes through every bucket.
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from routing._queue cimport MARKS, NONE, STATE, Entry
@@ -58,6 +58,22 @@ cdef extern from *:
         return routing_like(each, UINT32_MAX, UINT32_MAX);
     }
 
+    /* Of the tags of a bucket: which are this one, bits 0 to 15, and which are none, above. */
+    static inline uint32_t routing_tagged(const uint8_t *tags, uint8_t tag) {
+    #if defined(__SSE2__)
+        __m128i each = _mm_load_si128((const __m128i *)tags);
+        return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(each, _mm_set1_epi8((char)tag)))
+            | ~(uint32_t)_mm_movemask_epi8(each) << 16;
+    #else
+        uint32_t at, found = 0;
+        for (at = 0; at < 16; at++) {
+            if (tags[at] == tag) found |= (uint32_t)1 << at;
+            else if (!tags[at]) found |= (uint32_t)0x10000 << at;
+        }
+        return found;
+    #endif
+    }
+
     /* Ask for pages of 2 MiB. Advice: where it is not taken nothing is different but the speed. */
     static inline void routing_ask_huge(void *start, size_t size) {
     #if defined(MADV_HUGEPAGE)
@@ -82,6 +98,7 @@ cdef extern from *:
     uint32_t bucket_like "routing_like" (
         const uint32_t* each, uint32_t wanted, uint32_t high
     ) noexcept nogil
+    uint32_t bucket_tagged "routing_tagged" (const uint8_t* tags, uint8_t tag) noexcept nogil
     uint32_t bucket_empty "routing_empty" (const uint32_t* each) noexcept nogil
     void ask_huge "routing_ask_huge" (void* start, size_t size) noexcept nogil
     uint32_t lowest "routing_lowest" (uint32_t bits) noexcept nogil
@@ -104,12 +121,17 @@ cdef enum:
     HUGE_PAGE = 0x200000
     SLOT_BITS_LEAST = 6
     SLOT_BITS_MAX = 29
+    # From so large an index on, each slot has a tag of a byte in a place of its own, for a lookup
+    # that finds nothing: it looks at a quarter of the memory, which the processor's own cache may
+    # hold when it does not hold the slots.
+    SLOT_BITS_TAGGED = 20
     # A smaller index grows fourfold: it is built anew less often, for little memory.
     SLOT_BITS_SMALL = 12
 
 
 cdef struct Slots:
     uint32_t* each  # a bucket is a line of the cache
+    uint8_t* tags  # of a large index; 0 for an empty slot
     void* block  # the memory that `each` lies in
     int bits
     uint32_t low  # the bits of a slot that say which entry; all of them at once say none
@@ -157,6 +179,11 @@ cdef inline uint32_t spelt(const Slots* slots, uint32_t mark, uint32_t who) noex
     return ((mark & ~<uint32_t> MARKS) * <uint32_t> 0x9E3779B1 & ~slots.low) | who
 
 
+cdef inline uint8_t byte_of(uint32_t mark) noexcept nogil:
+    # The tag of a slot: other bits again than those that choose it. Never 0.
+    return <uint8_t> ((mark & ~<uint32_t> MARKS) * <uint32_t> 0x9E3779B1 >> 25 | 0x80)
+
+
 cdef inline bint slots_full(const Slots* slots) noexcept nogil:
     return BUCKET * (<uint64_t> slots.used + 1) > <uint64_t> IN_USE << slots.bits
 
@@ -169,12 +196,14 @@ cdef inline void slots_free(Slots* slots) noexcept nogil:
     PyMem_RawFree(slots.block)
     slots.block = NULL
     slots.each = NULL
+    slots.tags = NULL
 
 
 cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogil:
     # Empty, so large, and for entries below `room`; -1 where there is no memory, and then nothing
     # has changed.
-    cdef size_t size = (<size_t> 1 << bits) * sizeof(uint32_t)
+    cdef size_t slots_size = (<size_t> 1 << bits) * sizeof(uint32_t)
+    cdef size_t size = slots_size + (<size_t> 1 << bits if bits >= SLOT_BITS_TAGGED else 0)
     cdef size_t edge = HUGE_PAGE if size >= 2 * HUGE_PAGE else LINE
     cdef void* block
     cdef uint32_t low = (<uint32_t> 1 << bits) - 1
@@ -189,7 +218,10 @@ cdef inline int slots_renew(Slots* slots, int bits, uint32_t room) noexcept nogi
     if edge == HUGE_PAGE:
         ask_huge(slots.each, size)
     # All bits set is NONE.
-    memset(slots.each, 0xFF, size)
+    memset(slots.each, 0xFF, slots_size)
+    if bits >= SLOT_BITS_TAGGED:
+        slots.tags = <uint8_t*> slots.each + slots_size
+        memset(slots.tags, 0, size - slots_size)
     slots.bits = bits
     while low < room:
         low = 2 * low + 1
@@ -215,6 +247,8 @@ cdef inline void slot_put(Slots* slots, const Entry* entries, uint32_t who) noex
         slots.reach = max(slots.reach, steps)
         at = BUCKET * bucket + lowest(empty)
     slots.each[at] = spelt(slots, entries[who].mark, who)
+    if slots.tags != NULL:
+        slots.tags[at] = byte_of(entries[who].mark)
 
 
 cdef inline uint32_t slot_of(const Slots* slots, const Entry* entries, uint32_t who) noexcept nogil:
@@ -250,9 +284,13 @@ cdef inline void slot_delete(Slots* slots, const Entry* entries, uint32_t who) n
             home = bucket_home(slots, entries[slots.each[at] & slots.low].mark)
             if bucket_steps(slots, home, bucket) >= steps:
                 slots.each[gap] = slots.each[at]
+                if slots.tags != NULL:
+                    slots.tags[gap] = slots.tags[at]
                 gap, steps = at, 0
                 break
     slots.each[gap] = NONE
+    if slots.tags != NULL:
+        slots.tags[gap] = 0
 
 
 cdef inline int slots_check(
@@ -265,8 +303,10 @@ cdef inline int slots_check(
     assert slots.hit // BUCKET <= last
     for at in range(BUCKET * (last + 1)):
         if each[at] == NONE:
+            assert slots.tags == NULL or slots.tags[at] == 0
             continue
         used += 1
+        assert slots.tags == NULL or slots.tags[at] == byte_of(entries[each[at] & slots.low].mark)
         who = each[at] & slots.low
         assert each[at] == spelt(slots, entries[who].mark, who)
         assert <uint32_t> 1 << (entries[who].mark & STATE) & states

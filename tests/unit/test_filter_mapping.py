@@ -156,15 +156,18 @@ def test_fullest_index_finds_what_it_holds_and_nothing_else() -> None:
     assert all(room[key] == number for number, key in enumerate(keys) if number % 3)
 
 
-def test_index_on_huge_pages_is_let_go_of_when_the_table_empties() -> None:
+def test_large_index_with_its_tags_is_let_go_of_when_the_table_empties() -> None:
     room: TimedFilter[int, None] = TimedFilter(10, clock=None)
     for _ in range(2):
-        for number in range(440_000):
-            room[number] = None
-        assert 439_999 in room and 440_000 not in room
+        for number in range(850_000):
+            room[hash((number,))] = None
+        assert hash((849_999,)) in room and hash((850_000,)) not in room
+        for number in range(0, 850_000, 2):
+            del room[hash((number,))]
+        assert hash((849_998,)) not in room and hash((849_999,)) in room
         room._check()
-        assert len(room.clear()) == 440_000
-        assert 439_999 not in room
+        assert len(room.clear()) == 425_000
+        assert hash((849_999,)) not in room
         room._check()
 
 
