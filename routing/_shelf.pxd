@@ -7,7 +7,8 @@ from libc.string cimport memcmp
 
 from routing._queue cimport NONE, Entry, Groups, Place, Queue
 from routing._slots cimport (
-    BUCKET, Slots, bucket_empty, bucket_like, bucket_next, bucket_tagged, byte_of, lowest, slot_home, spelt, tag_of,
+    BUCKET, Slots, bucket_empty, bucket_like, bucket_next, bucket_tagged, byte_of, lowest,
+    slot_home, spelt, tag_of,
 )
 from routing._tokens cimport ByToken
 
