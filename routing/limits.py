@@ -188,7 +188,7 @@ class Limits:
     vouch_retry_ns: int = 1 * SECOND
     """For the answers to one round of questions: a round trip over three hops each way."""
     vouch_tries: int = 9
-    """How often that is waited in all: once after each of two rounds, then 2, 2, 3, 3 ... times."""
+    """Rounds in all, of questions who answers for the key and of questions to those."""
     join_proxy_ns: int = 60 * SECOND
     """The bootstrap connection is let go at the latest this long after joining was decided."""
     joiner_max_ns: int = 180 * SECOND

@@ -48,14 +48,6 @@ ROUNDS: Final = 3
 """From the third asking on it is asked anew who the members are: the silent may be none."""
 
 
-def _waited(tries: int) -> int:
-    """Return for how many times `vouch_retry_ns` was waited after so many tries: 1, 2, 4, 6, 9 ...
-
-    Who is slow to answer has too much to do, and is not asked as often as who may not have heard.
-    """
-    return tries + (tries * tries - 2 * tries + 1) // 4
-
-
 class Inquiry(Struct):
     """A name of a key that others are asked about, and what waits for the outcome."""
 
@@ -212,13 +204,11 @@ class Vouching:
 
     def _next(self, inquiry: Inquiry) -> None:
         core = self.core
-        waited, most = _waited(inquiry.tries), core.limits.vouch_tries
-        if waited >= most or core.name is None:
+        if inquiry.tries >= core.limits.vouch_tries or core.name is None:
             self._decide(inquiry, vouched=False)
             return
         inquiry.tries += 1
-        waits = min(most, _waited(inquiry.tries)) - waited
-        core.alarm("vouch", inquiry.key + inquiry.name, waits * core.limits.vouch_retry_ns)
+        core.alarm("vouch", inquiry.key + inquiry.name, core.limits.vouch_retry_ns)
         if inquiry.members:
             inquiry.rounds += 1
             for name in self._silent(inquiry):

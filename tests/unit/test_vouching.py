@@ -231,14 +231,6 @@ def test_silent_are_asked_again_by_another_way_and_the_rest_too() -> None:
     assert len(i.vouches(again)) == 7, "all but the one that has answered"
 
 
-def test_who_stays_silent_is_asked_less_and_less_often() -> None:
-    """Who is slow has too much to do: 9 seconds are 5 rounds, not 9."""
-    i = Inquest()
-    assert len(i.vouches(i.views(i.asked()))) == 6
-    again = [len(i.vouches(i.stage.wait(SECOND))) for _ in range(9)]
-    assert again == [8, 8, 0, 8, 0, 8, 0, 0, 0]
-
-
 def test_member_counts_once_however_often_and_under_however_many_names_it_speaks() -> None:
     i = Inquest()
     said = i.views(i.asked())
