@@ -125,7 +125,12 @@ cdef inline int64_t glance(Shelf self, object key, uint32_t tag) noexcept:
     if self._collected:
         return UNSURE
     at = slot_home(&self._slots, tag)
-    if self._slots.tags != NULL and not may_be_there(self, at // BUCKET, tag):
+    # Numbers lie side by side in the index: what is looked at next is in the cache as it is.
+    if (
+        self._slots.tags != NULL
+        and not hashed_as(<PyObject*> key, <PyObject*> ByToken)
+        and not may_be_there(self, at // BUCKET, tag)
+    ):
         return -1
     who = self._slots.each[at]
     if (who ^ wanted) & high == 0 and who != NONE:
