@@ -109,8 +109,8 @@ cdef enum:
     ROW = 255
     BUCKET = 16
     BUCKET_BITS = 4
-    # So many slots of a bucket are in use at most, taken over all. At one more than this the ways
-    # of the displaced begin to grow together; at one less 100,000 entries have twice the index.
+    # So many slots of a bucket are in use at most, taken over all. At one less, 100,000 entries
+    # have twice the index; the fuller it is, the farther the displaced stand from their homes.
     IN_USE = 13
     # From a bucket to the next on the way, and what undoes that: 17 * BACK is 1 in 32 bits.
     ONWARD = 17

@@ -147,7 +147,6 @@ def test_fullest_index_finds_what_it_holds_and_nothing_else() -> None:
         room[key] = number
     room._check()
     assert 0 < room._farthest() < 50, "some stand away from home, none far"
-    # One of 2 ** 18 that are not there would be taken for one that is, did nobody compare keys.
     assert not any(source.randbytes(32) in room for _ in range(20_000))
     for key in keys[::3]:
         del room[key]
