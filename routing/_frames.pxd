@@ -84,7 +84,7 @@ cdef class RecordReader:
     cdef Py_ssize_t _start
     cdef Py_ssize_t _end
     cdef int _lean
-    cdef bint _full
+    cdef readonly bint full
     cdef object _failed
 
     cpdef get_buffer(self, Py_ssize_t sizehint=*)

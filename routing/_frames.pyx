@@ -388,13 +388,13 @@ cdef class RecordReader:
         if left == held:
             assert left < self.record_max + LENGTH, "read the records before reading on"
             self._fit(2 * held)
-        elif self._full and held < GATHER and held < self.record_max:
+        elif self.full and held < GATHER and held < self.record_max:
             # More is waiting than one read could take; what is allowed for one record anyway.
             self._fit(2 * held)
         elif self._lean >= LEAN_READS and held > MEMORY_LEAST and left <= held // 2:
             self._lean = 0
             self._fit(held // 2)
-        self._full = False
+        self.full = False
         return self._view[self._end:]
 
     cpdef buffer_updated(self, Py_ssize_t count):
@@ -403,7 +403,7 @@ cdef class RecordReader:
         if count < 0 or count > held - self._end:
             raise UsageError(f"{count} bytes cannot have come, {held - self._end} were free")
         self._end += count
-        self._full = self._end == held
+        self.full = self._end == held
         self._lean = self._lean + 1 if self._end < held // 4 else 0
 
     def feed(self, const unsigned char[::1] arrived):
@@ -432,7 +432,7 @@ cdef class RecordReader:
 
         A read that has filled it will be followed by another one, which wants a larger block.
         """
-        if (self._spare is None or self._memory is None or self._full
+        if (self._spare is None or self._memory is None or self.full
                 or PyByteArray_GET_SIZE(self._memory) != MEMORY_LEAST):
             return 0
         if self._spare._memory is None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from routing.endpoints import from_socket
 from routing.service.connection import Line
+from routing.service.kernel import fit_buffers
 
 __all__ = ["hand_over"]
 
@@ -39,6 +40,7 @@ async def hand_over(
         # were made with the number of TCP.
         with suppress(OSError):  # it may have been reset already, which we are told later
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    fit_buffers(connected)
     line.peer, line.local = peer, _local(connected)
     if accepted:
         # Those who come in come to few addresses.
