@@ -42,6 +42,8 @@ __all__: list[str] = []
 TIMES = st.integers(0, 1 << 62).map(Nanos)
 NUMBERS = st.one_of(st.integers(0, 300), st.integers(0, (1 << 64) - 1))
 TOKENS = NUMBERS.map(Token)
+LIVE = NUMBERS.filter(bool).map(Token)
+"""No connection has the token 0."""
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([255, 256, 65_535, 65_536, 70_000]))
 BYTES = st.one_of(st.binary(max_size=40), SIZES.map(bytes))
 NAMES = st.binary(min_size=32, max_size=32)
@@ -52,7 +54,7 @@ TEXTS = st.lists(st.text(max_size=40), max_size=20)
 IDS = st.binary(min_size=12, max_size=12).map(lambda drawn: drawn + bytes(4))
 PAYLOADS = st.lists(SIZES.map(bytes), min_size=1, max_size=30)
 CONNECTIONS = st.builds(
-    Connection, TOKENS, st.just("tcp"), st.text(max_size=9), st.just(""), st.sampled_from(Direction)
+    Connection, LIVE, st.just("tcp"), st.text(max_size=9), st.just(""), st.sampled_from(Direction)
 )
 AUTHORITIES = st.builds(Authority, st.sampled_from(AuthorityKind), NAMES)
 FACTS: st.SearchStrategy[Input] = st.one_of(
