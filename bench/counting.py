@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 BATCH_BYTES = 65_536
+
+LIST_BYTES = 262_144
+"""What is handed over in one call, or written at once, by all who can."""
+
 ECHO = b"\x01"
 """The first byte of a message that is to be sent back."""
 
@@ -69,7 +73,7 @@ def say_port(port: int | str) -> None:
 
 
 def batch_of(size: int) -> int:
-    return max(1, BATCH_BYTES // (size + 5))
+    return max(1, LIST_BYTES // (size + 5))
 
 
 def say_times(took: list[float], seconds: float) -> None:

@@ -151,9 +151,9 @@ class Line(asyncio.BufferedProtocol):
         return self._way
 
     def _gate(self) -> None:
-        """The corridor adds nothing while the kernel takes nothing, nor when we say goodbye."""
+        """The corridor adds nothing when we say goodbye; how much may wait it knows itself."""
         if self._way is not None:
-            self._way.blocked = self._paused or self.stage is not Stage.OPEN
+            self._way.blocked = self.stage is not Stage.OPEN
 
     def send(self, kind: int, body: bytes, priority: int) -> None:
         """Queue a frame on an OPEN line; `flush` writes it."""

@@ -12,9 +12,11 @@ import pytest
 
 from routing import actions as do
 from routing._frames import GATHER_BYTES_MAX
+from routing.errors import CloseCode
 from routing.inputs import Accepted, FrameReceived
 from routing.messages import FrameKind
 from routing.service import kernel
+from routing.service.connection import Line
 from routing.service.kernel import NEAR_BYTES, UNSENT_BYTES, fit_buffers, round_trip_us
 from tests.service.conftest import Run
 from tests.service.puppet import Peer, hosted
@@ -123,6 +125,28 @@ def test_reading_that_gave_way_stays_stopped_for_who_wants_it_stopped(run: Run) 
                 assert len(stage.core.of(FrameReceived)) <= held + 2
                 stage.host.resume_reading()
             await stage.core.wait(FrameReceived, sent)
+            await peer.end()
+
+    run(body())
+
+
+def test_corridor_goes_on_while_the_kernel_takes_nothing_and_stops_at_the_goodbye(run: Run) -> None:
+    """What waits is bounded by the corridor; the kernel is full most of the time by now."""
+
+    async def body() -> None:
+        async with hosted(1) as stage:
+            peer = await Peer.joined(stage.endpoint)
+            accepted = await stage.core.wait(Accepted)
+            token = accepted.connection.token
+            line = stage.host.tokens.get(token)
+            assert isinstance(line, Line)
+            way = line.way_in()
+            line.pause_writing()
+            assert not way.blocked
+            line.resume_writing()
+            stage.do(do.Close(token, CloseCode.NORMAL, ""))
+            assert way.blocked
+            await peer.until_closed()
             await peer.end()
 
     run(body())
