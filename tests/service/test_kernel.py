@@ -142,7 +142,7 @@ def test_corridor_goes_on_while_the_kernel_takes_nothing_and_stops_at_the_goodby
             assert isinstance(line, Line)
             way = line.way_in()
             line.pause_writing()
-            assert not way.blocked
+            assert [way.blocked] == [False]
             line.resume_writing()
             stage.do(do.Close(token, CloseCode.NORMAL, ""))
             assert way.blocked
