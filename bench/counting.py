@@ -20,8 +20,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 
 __all__ = [
-    "BATCH_BYTES",
     "ECHO",
+    "LIST_BYTES",
     "Contestant",
     "Count",
     "NotOffered",
@@ -31,8 +31,6 @@ __all__ = [
     "say_port",
     "say_times",
 ]
-
-BATCH_BYTES = 65_536
 
 LIST_BYTES = 262_144
 """What is handed over in one call, or written at once, by all who can."""
