@@ -10,7 +10,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from routing._lengths cimport HEADER, ID, PREFIX, ROOM, load32, store32
+from routing._frames cimport load32, store32
+from routing._lengths cimport HEADER, ID, PREFIX, ROOM
 from routing._message cimport Origin, borrowed_of, message_of
 
 from routing.errors import UsageError

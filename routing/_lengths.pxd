@@ -4,9 +4,6 @@
     message = u32 length | payload
 """
 
-from libc.stdint cimport uint32_t
-
-
 cdef enum:
     ID = 16
     PREFIX = 12
@@ -14,17 +11,6 @@ cdef enum:
     PAIR = 8  # of a list of lengths
     # With the header of its frame a batch fills a gathered record and never needs one of its own.
     ROOM = 65_536 - 5
-
-
-cdef inline uint32_t load32(const unsigned char *at) noexcept:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
-
-
-cdef inline void store32(unsigned char *at, uint32_t value) noexcept:
-    at[0] = <unsigned char>(value >> 24)
-    at[1] = <unsigned char>(value >> 16)
-    at[2] = <unsigned char>(value >> 8)
-    at[3] = <unsigned char>value
 
 
 # Write the `lengths` of payloads, as far as there is room; return how many bytes all of them take.

@@ -7,6 +7,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
+from routing._frames cimport load32, store32
+
 cdef extern from "Python.h":
     PyObject *item_of "PyList_GET_ITEM" (list items, Py_ssize_t place) noexcept
     bint is_bytes "PyBytes_CheckExact" (PyObject *item) noexcept

@@ -11,13 +11,12 @@ from libc.stdint cimport uint32_t
 
 cimport cython
 
+from routing._frames cimport store32
+from routing._lengths cimport ID, PREFIX
+
 from routing.errors import UsageError
 
 __all__ = ["BorrowedMessage", "Message", "give_back", "keep", "lend"]
-
-cdef enum:
-    ID = 16
-    PREFIX = 12
 
 FIELDS = (
     "source", "destination", "payload", "key", "proof", "id", "request", "token", "authority",
@@ -113,15 +112,10 @@ cdef class Message:
 cdef bytes nth_id(bytes first, uint32_t place):
     """Return the id of a message by its place in its batch; that of the first is as it is."""
     cdef bytes made
-    cdef unsigned char *at
     if place == 0:
         return first
     made = PyBytes_FromStringAndSize(PyBytes_AS_STRING(first), ID)
-    at = <unsigned char *>PyBytes_AS_STRING(made) + PREFIX
-    at[0] = <unsigned char>(place >> 24)
-    at[1] = <unsigned char>(place >> 16)
-    at[2] = <unsigned char>(place >> 8)
-    at[3] = <unsigned char>place
+    store32(<unsigned char *>PyBytes_AS_STRING(made) + PREFIX, place)
     return made
 
 
