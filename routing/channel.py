@@ -81,14 +81,7 @@ class Channel:
     __slots__ = ("_receiving", "_sending", "binding", "key", "meter", "version")
 
     def __init__(
-        self,
-        *,
-        key: bytes,
-        binding: bytes,
-        version: int,
-        sending: Cipher,
-        receiving: Cipher,
-        meter: Meter | None = None,
+        self, *, key: bytes, binding: bytes, version: int, sending: Cipher, receiving: Cipher
     ) -> None:
         self.key = key
         """The far end's Ed25519 key, proved."""
@@ -97,8 +90,8 @@ class Channel:
         self.version = version
         self._sending = sending
         self._receiving = receiving
-        self.meter = meter or Meter()
-        """Counts our records; of a host all channels share one."""
+        self.meter = Meter()
+        """Counts our records; a host puts the one that all its channels share in its place."""
 
     @property
     def sealed(self) -> int:

@@ -370,8 +370,6 @@ class Delivery:
 
 def target_of(destination: Address) -> bytes:
     """Return what the round trips of a destination are remembered under."""
-    if type(destination) is NodeAddress:
-        return destination.name
     return destination.key if isinstance(destination, ClientAddress) else destination.name
 
 
