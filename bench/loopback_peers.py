@@ -45,6 +45,7 @@ class Ours(Contestant):
     """Two nodes: `send_many` to a handler that takes lists; `request` for the round trip."""
 
     together = True
+    busy_poll_us = 0
     counts: type[Count] = Count
 
     def serve(self, connections: int) -> None:
@@ -53,7 +54,9 @@ class Ours(Contestant):
 
     async def _serve(self) -> None:
         limits = routing.Limits.local()
-        config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
+        config = routing.Config(
+            listen=["127.0.0.1:0"], first=True, limits=limits, busy_poll_us=self.busy_poll_us
+        )
         async with routing.Node(config) as node:
             count = self.counts()
             reading = self._take(node, count)
@@ -70,7 +73,9 @@ class Ours(Contestant):
     async def _serve_clients(self, connections: int) -> None:
         """Serve until killed; a node that has no peer takes no clients, so it has one."""
         limits = wide(connections)
-        config = routing.Config(listen=["127.0.0.1:0"], first=True, limits=limits)
+        config = routing.Config(
+            listen=["127.0.0.1:0"], first=True, limits=limits, busy_poll_us=self.busy_poll_us
+        )
         async with routing.Node(config) as node:
             second = routing.Config(listen=["127.0.0.1:0"], contacts=node.endpoints, limits=limits)
             async with routing.Node(second) as other:
@@ -114,7 +119,11 @@ class Ours(Contestant):
 
     async def _as_clients(self, port: str, payload: bytes, rounds: int, connections: int) -> None:
         """Ask from so many clients: nodes would connect with each other, too."""
-        config = routing.Config(contacts=[f"127.0.0.1:{port}"], limits=wide(connections))
+        config = routing.Config(
+            contacts=[f"127.0.0.1:{port}"],
+            limits=wide(connections),
+            busy_poll_us=self.busy_poll_us,
+        )
         async with AsyncExitStack() as stack:
             asks = list[Callable[[], Awaitable[object]]]()
             for _ in range(connections):
@@ -128,7 +137,12 @@ class Ours(Contestant):
     async def _as_client(self, port: str, act: Any) -> None:
         limits = routing.Limits.local()
         contacts = [f"127.0.0.1:{port}"]
-        config = routing.Config(listen=["127.0.0.1:0"], contacts=contacts, limits=limits)
+        config = routing.Config(
+            listen=["127.0.0.1:0"],
+            contacts=contacts,
+            limits=limits,
+            busy_poll_us=self.busy_poll_us,
+        )
         async with routing.Node(config) as node:
             await node.joined()
             (peer,) = node.peers()
@@ -160,6 +174,12 @@ class OursOneByOne(Ours):
                 count.add(1)
 
         return asyncio.create_task(read(node.messages()))
+
+
+class OursPolling(Ours):
+    """The same, and neither end sleeps before it has looked again for a while."""
+
+    busy_poll_us = 100
 
 
 # -- uvloop, framing in Python
@@ -430,6 +450,7 @@ SERVER_SECRET = b"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
 NAMES: dict[str, Callable[[], Contestant]] = {
     "routing": Ours,
     "routing, one by one": OursOneByOne,
+    "routing, busy polling": OursPolling,
     "uvloop, plaintext": lambda: Streamed(tls=False),
     "uvloop, TLS 1.3": lambda: Streamed(tls=True),
     "pyzmq, plaintext": lambda: ZeroMQ(curve=False),

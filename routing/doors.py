@@ -33,7 +33,7 @@ from routing.identity import IdentitySigner
 from routing.inbox import BorrowedHandler, Inbox, MessagesHandler, RequestHandler
 from routing.inputs import ContactsLearnt, ReadingHeld, SubmittedMany
 from routing.keeping import Keeping
-from routing.limits import MILLISECOND, SECOND
+from routing.limits import MICROSECOND, MILLISECOND, SECOND
 from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
@@ -41,7 +41,7 @@ from routing.reachability import Unreachable
 from routing.reading import Messages
 from routing.recording import Recording
 from routing.sending import LARGE_AT_ONCE, Sending
-from routing.service.host import HostConfig
+from routing.service.host_config import HostConfig
 from routing.service.machine import Machine
 from routing.service.memory import reuse_freed_memory
 from routing.state import Connection, Detail, Phase, State
@@ -157,6 +157,7 @@ class Door(Sending):
                 tag=tag,
                 identity=identity,
                 limits=limits,
+                busy_poll_ns=config.busy_poll_us * MICROSECOND,
             ),
             on_event=self._on_event,
             on_message=self._inbox.put,

@@ -15,6 +15,7 @@ from routing.errors import ConfigError
 __all__ = [
     "GROUP_SIZE",
     "HOPS_MAX",
+    "MICROSECOND",
     "MILLISECOND",
     "NAME_BYTES",
     "QUORUM_SIZE",
@@ -28,6 +29,7 @@ __all__ = [
 Nanos = NewType("Nanos", int)
 """Monotonic nanoseconds since the owner of the clock started; the first is 0."""
 
+MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""

@@ -21,6 +21,7 @@ identity (Identity), limits. The callbacks take one `Event`, one `Message`, (ref
 
 from __future__ import annotations
 
-from routing.service.host import Host, HostConfig
+from routing.service.host import Host
+from routing.service.host_config import HostConfig
 
 __all__ = ["Host", "HostConfig"]

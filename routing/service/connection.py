@@ -175,7 +175,7 @@ class Line(asyncio.BufferedProtocol):
             # It writes at once (high-water mark 0), and calls `pause_writing` if some is left.
             transport.write(written)
         self._owner.meter.gave(waiting - len(self._writer))
-        self.sent_at = self._owner.now()
+        self.sent_at = self._owner.poll.said()
         self.settle_charge()
         if self.stage is Stage.CLOSING and not len(self._writer):
             self._finish_writing()
@@ -263,7 +263,7 @@ class Line(asyncio.BufferedProtocol):
         else:
             self._full_reads = 0
         self.read_bytes += nbytes
-        self.heard_at = self._owner.now()
+        self.heard_at = self._owner.poll.heard()
         if self.stage is Stage.OPEN:
             self._read_records()
         elif self.stage is Stage.GREETING:

@@ -11,7 +11,6 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from routing import actions as do
@@ -21,7 +20,7 @@ from routing._tokens import TokenTable
 from routing.channel import Handshake
 from routing.errors import CloseCode, DialFailure, TokenTableFull
 from routing.events import Event, Message
-from routing.identity import Identity, verify
+from routing.identity import verify
 from routing.inputs import (
     Accepted,
     BootstrapRequested,
@@ -34,7 +33,7 @@ from routing.inputs import (
     Lost,
     StopRequested,
 )
-from routing.limits import Limits, Nanos
+from routing.limits import Nanos
 from routing.messages import FrameKind
 from routing.noise import KeyPair
 from routing.passing import Passing
@@ -44,29 +43,17 @@ from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
 from routing.service.door import Door
 from routing.service.figures import passed
+from routing.service.host_config import HostConfig
 from routing.service.ledger import Ledger, ledger_of
 from routing.service.machine import Machine
+from routing.service.polling import BusyPoll
 from routing.service.pulse import Pulse
 from routing.service.wakeup import Clock, WakeUp
 from routing.state import Connection, Direction, Token
 
-__all__ = ["Host", "HostConfig", "Machine"]
+__all__ = ["Host", "Machine"]
 
 _KINDS: Final = {int(kind): kind for kind in FrameKind}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostConfig:
-    """What a host needs to know besides its core."""
-
-    listen: tuple[str, ...] = ()
-    """ "ip:port" each, port 0 for any; empty for clients."""
-    advertise: tuple[str, ...] | None = None
-    """What others shall dial, where it is not what we listen on."""
-    tag: bytes
-    """Network tag, 8 bytes."""
-    identity: Identity
-    limits: Limits = field(default_factory=Limits)
 
 
 class Host:
@@ -115,6 +102,7 @@ class Host:
         )
         self.wakeup = WakeUp(loop, self.clock, core.next_deadline, self._on_due)
         self.pulse = Pulse(self, self.wakeup)
+        self.poll = BusyPoll(loop, self.now, config.busy_poll_ns)
         self.established_max = min(config.limits.established_max, self.ledger.descriptors_max)
         self.tokens = TokenTable(self.established_max)
         self.spare, self.meter = SpareBlock(), Meter()
@@ -123,9 +111,8 @@ class Host:
             loop, self.ledger, self.wakeup, make=self._make_outbound, failed=self._on_dial_failed
         )
         self._corridor = None if passing is None else Corridor(self, passing)
-        self._lines: dict[int, Line] = {}
+        self._lines, self._dirty = dict[int, Line](), list[Line]()
         self._facts: deque[Input] = deque()
-        self._dirty: list[Line] = []
         self._serial, self._static = 0, KeyPair(os.urandom(32))
         self._signed, self.proofs = (b"", b""), Proofs(verify)
         self._started = self._stopping = self.acting = False
@@ -209,6 +196,7 @@ class Host:
         """Return what was counted, and how things stand now."""
         return {
             **self.counters,
+            **self.poll.counts(),
             **passed(self.meter, self._lines.values(), self.counters),
             "connections.open": len(self.tokens),
             "connections.sockets": len(self._lines),
@@ -242,6 +230,7 @@ class Host:
             await self._door.wait_closed()
             await self._gone(None)
             self.wakeup.close()
+            self.poll.stop()
 
     # -- facts in, actions out
 

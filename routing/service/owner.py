@@ -10,6 +10,7 @@ from routing._meter import Meter
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Limits, Nanos
 from routing.service.ledger import Ledger
+from routing.service.polling import BusyPoll
 
 if TYPE_CHECKING:
     from routing.service.connection import Line
@@ -33,6 +34,7 @@ class Owner(Protocol):
     ledger: Ledger
     meter: Meter
     spare: SpareBlock
+    poll: BusyPoll
 
     def passes_on(self, line: Line, plaintext: bytes, frame_max: int) -> bool:
         """Go through a record of a trusted line if some of it is for others; False if not."""

@@ -40,6 +40,7 @@ def test_config_cannot_be_changed() -> None:
         {"identity": Path("a file"), "book": Path("another")},
         {"identity": Identity.from_seed(bytes(32))},
         {"advertise": ["192.0.2.1:5483"], "listen": ["0.0.0.0:5483"]},
+        {"busy_poll_us": 1_000},
         {"discover": discover, "limits": Limits.local(), "network": "n" * 255},
     ],
 )
@@ -72,6 +73,10 @@ def test_right_value_is_taken(right: dict[str, Any]) -> None:
         ({"book": 3}, "path of a file"),
         ({"limits": {"inbox_bytes": 1}}, "must be Limits"),
         ({"discover": ["127.0.0.1:1"]}, "async function"),
+        ({"busy_poll_us": -1}, "busy_poll_us=-1 must be 0 to 1000 microseconds"),
+        ({"busy_poll_us": 1_001}, "0 to 1000"),
+        ({"busy_poll_us": 0.5}, "0 to 1000"),
+        ({"busy_poll_us": True}, "0 to 1000"),
     ],
 )
 def test_wrong_value_is_one_line(wrong: dict[str, Any], text: str) -> None:
