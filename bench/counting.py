@@ -2,8 +2,8 @@
 
 Standard library only, for some contestants run in an interpreter that has nothing else of ours.
 
-    NAME server CONNECTIONS                prints {"port": ...}, then {"count": ..., "seconds": ...}
-    NAME stream PORT SIZE SECONDS
+    NAME server CONNECTIONS ROLE           prints {"port": ...}, then {"count": ..., "seconds": ...}
+    NAME stream PORT SIZE SECONDS CONNECTIONS
     NAME pingpong PORT SIZE ROUNDS CONNECTIONS
                                            prints {"p50_us": ..., "p99_us": ..., "per_second": ...}
 
@@ -105,12 +105,12 @@ class Contestant(ABC):
     """Both ends of one way to move messages."""
 
     @abstractmethod
-    def serve(self, connections: int) -> None:
-        """Count and echo until a peer hangs up; so many are expected."""
+    def serve(self, connections: int, streamed: bool) -> None:
+        """Count and echo until all have hung up; so many are expected, to stream or to ask."""
 
     @abstractmethod
-    def stream(self, port: str, size: int, seconds: float) -> None:
-        """Send as many messages as go in the time."""
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
+        """Send as many messages as go in the time, over each connection in turn."""
 
     @abstractmethod
     def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
@@ -123,9 +123,9 @@ def play(names: Mapping[str, Callable[[], Contestant]], words: list[str]) -> int
     try:
         contestant = names[name]()
         if role == "server":
-            contestant.serve(int(rest[0]))
+            contestant.serve(int(rest[0]), rest[1] == "stream")
         elif role == "stream":
-            contestant.stream(rest[0], int(rest[1]), float(rest[2]))
+            contestant.stream(rest[0], int(rest[1]), float(rest[2]), int(rest[3]))
         else:
             contestant.pingpong(rest[0], *map(int, rest[1:4]))
     except (NotOffered, ImportError) as error:

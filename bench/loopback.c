@@ -1,7 +1,8 @@
 /* The floor of bench.loopback: messages as `u32 length | body` over TCP, in the clear.
  *
- *   loopback server                prints {"port": N}, then {"count": N, "seconds": S} at a hang-up
- *   loopback stream PORT SIZE SECONDS
+ *   loopback server                prints {"port": N}, then {"count": N, "seconds": S} when all
+ *                                  who came have hung up
+ *   loopback stream PORT SIZE SECONDS [CONNECTIONS]
  *   loopback pingpong PORT SIZE ROUNDS [CONNECTIONS]      prints {"p50_us": .., "p99_us": ..,
  *                                                         "per_second": ..}
  *
@@ -104,20 +105,23 @@ static int serve(void) {
     must(!epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event), "epoll_ctl");
     uint64_t count = 0;
     double first = 0, last = 0;
-    for (int over = 0; !over;) {
+    for (int open = 0, over = 0; !over;) {
         int ready = epoll_wait(poll, events, PEERS, -1);
         for (int place = 0; place < ready; place++) {
             if (!events[place].data.ptr) {
                 greet(listener, poll);
+                open++;
                 continue;
             }
             if (!count)
                 first = now();
             long came = take(events[place].data.ptr);
-            over |= came < 0;
             if (came >= 0) {
                 count += came;
                 last = now();
+            } else {
+                close(((struct peer *)events[place].data.ptr)->wire);
+                over = !--open;
             }
         }
     }
@@ -156,13 +160,15 @@ static void say_times(double *took, size_t count, double seconds) {
            took[count * 99 / 100] * 1e6, count / seconds);
 }
 
-static int stream(int port, size_t size, double seconds) {
-    int to = dial(port);
+static int stream(int port, size_t size, double seconds, int wide) {
+    int to[PEERS];
     size_t batch = BATCH / (size + 4) ? BATCH / (size + 4) : 1;
     char *made = messages(size, batch, 0);
+    for (int place = 0; place < wide; place++)
+        to[place] = dial(port);
     double until = now() + seconds;
-    while (now() < until)
-        write_all(to, made, batch * (size + 4));
+    for (int place = 0; now() < until; place = (place + 1) % wide)
+        write_all(to[place], made, batch * (size + 4));
     return 0;
 }
 
@@ -219,7 +225,10 @@ int main(int count, char **words) {
         return 2;
     int port = atoi(words[2]);
     size_t size = atol(words[3]);
+    int wide = count > 5 ? atoi(words[5]) : 1;
+    if (wide < 1 || wide > PEERS)
+        return 2;
     if (!strcmp(words[1], "stream"))
-        return stream(port, size, atof(words[4]));
-    return ask(port, size, atol(words[4]), count > 5 ? atoi(words[5]) : 1);
+        return stream(port, size, atof(words[4]), wide);
+    return ask(port, size, atol(words[4]), wide);
 }

@@ -25,12 +25,13 @@ from typing import IO, Any
 from bench import loopback_outside, loopback_peers, loopback_signed
 from bench.ends import load
 
-__all__ = ["FLOOR", "PINGPONG", "RESULTS", "STREAM", "main"]
+__all__ = ["FLOOR", "PINGPONG", "RESULTS", "STREAM", "main", "over_connections"]
 
 FLOOR = "C, plaintext"
 SIZES = (64, 1_024, 65_536, 1_047_552)
 ROUNDS = 3_000
 WIDE = 64
+WIDE_SIZES = (64, 65_536)
 WIDE_SHARE = 20
 """Each of the many connections has this part of the rounds that one has alone."""
 
@@ -92,7 +93,7 @@ def play(
 def _played(command: list[str], words: list[str], said: IO[str]) -> dict[str, Any]:
     role, size, amount, connections = words
     server = subprocess.Popen(
-        pinned([*command, "server", connections], 0),
+        pinned([*command, "server", connections, role], 0),
         stdout=subprocess.PIPE,
         stderr=said,
         text=True,
@@ -152,16 +153,21 @@ def in_turn(
 
 
 def stream_rows(
-    contestants: dict[str, list[str]], sizes: list[int], seconds: float, runs: int
+    contestants: dict[str, list[str]],
+    sizes: list[int],
+    seconds: float,
+    runs: int,
+    connections: int = 1,
 ) -> list[dict[str, Any]]:
-    """Measure streams of each size."""
+    """Measure streams of each size, over so many connections in turn."""
     contestants = {name: each for name, each in contestants.items() if name not in ASKED}
     rows = []
     for size in sizes:
-        found, failed = in_turn(contestants, STREAM, size, seconds, runs)
+        found, failed = in_turn(contestants, STREAM, size, seconds, runs, connections)
         rates = {name: statistics.median(map(rate_of, each)) for name, each in found.items()}
-        rows.append({"role": STREAM, "size": size, "rates": rates, "failed": failed})
-        print(f"\nstream, {size:,} bytes: messages/s, MB/s")
+        about = {"role": STREAM, "size": size, "connections": connections}
+        rows.append({**about, "rates": rates, "failed": failed})
+        print(f"\nstream, {size:,} bytes, {over_connections(connections)}: messages/s, MB/s")
         for name, rate in sorted(rates.items(), key=lambda each: -each[1]):
             ratios = "  ".join(
                 f"{rate / rates[other]:>8.2f} x {other}"
@@ -183,7 +189,7 @@ def pingpong_row(
         name: {key: statistics.median(each[key] for each in runs_) for key in runs_[0]}
         for name, runs_ in found.items()
     }
-    over = "one connection" if connections == 1 else f"{connections} connections at once"
+    over = over_connections(connections)
     print(f"\nround trips of 64 bytes, {over}: microseconds, p50 and p99; a second")
     for name, each in sorted(times.items(), key=lambda each: each[1]["p50_us"]):
         ratio = ""
@@ -226,6 +232,11 @@ def signed_row(size: int, seconds: float, runs: int) -> dict[str, Any]:
     return {"role": "signed", "size": size, "rates": rates, "failed": failed}
 
 
+def over_connections(connections: int) -> str:
+    """Return it in words."""
+    return "one connection" if connections == 1 else f"{connections} connections at once"
+
+
 def commands(module: str, names: Iterable[str], python: str) -> dict[str, list[str]]:
     return {name: [python, "-m", module, name] for name in names}
 
@@ -261,6 +272,8 @@ def main(arguments: list[str]) -> int:
         print(f"Python {platform.python_version()}, {platform.machine()}, {asked.runs} runs each")
         before = load()
         rows = stream_rows(contestants, asked.sizes, asked.seconds, asked.runs)
+        wide = [size for size in asked.sizes if size in WIDE_SIZES]
+        rows += stream_rows(contestants, wide, asked.seconds, asked.runs, WIDE)
         rows.append(pingpong_row(contestants, asked.rounds, asked.runs, 1))
         rounds = max(1, asked.rounds // WIDE_SHARE)
         rows.append(pingpong_row(contestants, rounds, asked.runs, WIDE))

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from importlib import import_module
+from itertools import cycle
 
 # Any: the libraries are not required, and their types cannot be seen from here.
 from typing import Any
@@ -57,38 +58,45 @@ class WebSockets(Contestant):
         needed("websockets")
         self.options = {"compression": None, "max_size": None, "ping_interval": None}
 
-    def serve(self, connections: int) -> None:
+    def serve(self, connections: int, streamed: bool) -> None:
         """See `Contestant`."""
-        run(self._serve())
+        run(self._serve(connections))
 
-    async def _serve(self) -> None:
-        count, over = Count(), asyncio.Event()
+    async def _serve(self, connections: int) -> None:
+        count, over = Count(), asyncio.Semaphore(0)
 
         async def take(wire: Any) -> None:
             async for payload in wire:
                 if payload[:1] == ECHO:
                     await wire.send(payload)
                 count.add(1)
-            over.set()
+            over.release()
 
         serve = needed("websockets.asyncio.server").serve
         async with serve(take, "127.0.0.1", 0, **self.options) as server:
             say_port(server.sockets[0].getsockname()[1])
-            await over.wait()
+            for _ in range(connections):
+                await over.acquire()
         count.say()
 
     def _dial(self, port: str) -> Any:
         connect = needed("websockets.asyncio.client").connect
         return connect(f"ws://127.0.0.1:{port}", **self.options)
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    async def _dial_all(self, stack: AsyncExitStack, port: str, connections: int) -> list[Any]:
+        return [await stack.enter_async_context(self._dial(port)) for _ in range(connections)]
+
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
         async def send() -> None:
             payload = bytes(size)
-            async with self._dial(port) as wire:
+            async with AsyncExitStack() as stack:
+                wires = await self._dial_all(stack, port, connections)
                 until = time.perf_counter() + seconds
-                while time.perf_counter() < until:
+                for wire in cycle(wires):
+                    if time.perf_counter() >= until:
+                        break
                     for _ in range(batch_of(size)):
                         await wire.send(payload)
 
@@ -103,9 +111,7 @@ class WebSockets(Contestant):
 
         async def all_of_them() -> None:
             async with AsyncExitStack() as stack:
-                wires = [
-                    await stack.enter_async_context(self._dial(port)) for _ in range(connections)
-                ]
+                wires = await self._dial_all(stack, port, connections)
                 await ask_all([partial(ask, wire) for wire in wires], rounds)
 
         payload = ECHO + bytes(size - 1)
@@ -180,8 +186,8 @@ class PyIPv8(Contestant):
         needed("ipv8")
         self.signed = signed
 
-    def serve(self, connections: int) -> None:
-        """See `Contestant`."""
+    def serve(self, connections: int, streamed: bool) -> None:
+        """See `Contestant`; there are no connections."""
         run(self._serve())
 
     async def _serve(self) -> None:
@@ -205,19 +211,27 @@ class PyIPv8(Contestant):
         if size > Overlay.DATAGRAM:
             raise NotOffered(f"{size} bytes do not go into one datagram")
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
         self._fits(size)
 
         async def send() -> None:
-            overlay, to, payload = Overlay(self.signed), ("127.0.0.1", int(port)), bytes(size)
-            await overlay.open()
+            overlays = [Overlay(self.signed) for _ in range(connections)]
+            to, payload = ("127.0.0.1", int(port)), bytes(size)
+            for overlay in overlays:
+                await overlay.open()
             until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
+            for overlay in cycle(overlays):
+                if time.perf_counter() >= until:
+                    break
                 for _ in range(YIELD):
                     overlay.send(to, payload)
                 await asyncio.sleep(0)
+            # All send to one socket, which takes what comes in order: the last one's end ends it.
             await self._end(overlay, to)
+            for other in overlays:
+                if other is not overlay:
+                    await other.close()
 
         run(send())
 
@@ -276,12 +290,12 @@ class LibP2P(Contestant):
         secure = {noise.PROTOCOL_ID: noise.Transport(pair, noise_privkey=keys.private_key)}
         return self.libp2p.new_host(key_pair=pair, sec_opt=secure, muxer_preference="YAMUX")
 
-    def serve(self, connections: int) -> None:
+    def serve(self, connections: int, streamed: bool) -> None:
         """See `Contestant`."""
-        self.trio.run(self._serve)
+        self.trio.run(self._serve, connections)
 
-    async def _serve(self) -> None:
-        count, over, host = Count(), self.trio.Event(), self._host()
+    async def _serve(self, connections: int) -> None:
+        count, over, host = Count(), self.trio.Semaphore(0), self._host()
         closed = needed("libp2p.network.stream.exceptions").StreamError
 
         async def take(stream: Any) -> None:
@@ -295,7 +309,7 @@ class LibP2P(Contestant):
                             break
                         if end == at + 4:
                             count.add(whole)
-                            over.set()
+                            over.release()
                             return
                         if data[at + 4] == 1:
                             await stream.write(data[at:end])
@@ -305,12 +319,13 @@ class LibP2P(Contestant):
                         count.add(whole)
             except closed as error:
                 print(repr(error), file=sys.stderr)
-                over.set()
+                over.release()
 
         host.set_stream_handler(self.PROTOCOL, take)
         async with host.run([self.address("/ip4/127.0.0.1/tcp/0")]):
             say_port(str(host.get_addrs()[0]))
-            await over.wait()
+            for _ in range(connections):
+                await over.acquire()
             count.say()
 
     async def _dial(self, host: Any, address: str) -> Any:
@@ -318,22 +333,33 @@ class LibP2P(Contestant):
         await host.connect(info)
         return await host.new_stream(info.peer_id, [self.PROTOCOL])
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    async def _dial_all(self, stack: AsyncExitStack, port: str, connections: int) -> list[Any]:
+        streams = []
+        for _ in range(connections):
+            # Two hosts are connected but once, so each connection is a host's.
+            host = self._host()
+            await stack.enter_async_context(host.run([]))
+            streams.append(await self._dial(host, port))
+        return streams
+
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
         async def send() -> None:
             payload = struct.pack(">I", size) + bytes(size)
             payload *= batch_of(size) if self.together else 1
-            host = self._host()
-            async with host.run([]):
-                stream = await self._dial(host, port)
+            async with AsyncExitStack() as stack:
+                streams = await self._dial_all(stack, port, connections)
                 until = time.perf_counter() + seconds
-                while time.perf_counter() < until:
+                for stream in cycle(streams):
+                    if time.perf_counter() >= until:
+                        break
                     await stream.write(payload)
                 # What has been written may still be under way; the server hangs up when it has it.
-                await stream.write(bytes(4))
+                for stream in streams:
+                    await stream.write(bytes(4))
                 with suppress(needed("libp2p.network.stream.exceptions").StreamError):
-                    await stream.read(1)
+                    await streams[0].read(1)
 
         self.trio.run(send)
 
@@ -353,12 +379,7 @@ class LibP2P(Contestant):
 
         async def all_of_them() -> None:
             async with AsyncExitStack() as stack:
-                streams = []
-                for _ in range(connections):
-                    # Two hosts are connected but once, so each connection is a host's.
-                    host = self._host()
-                    await stack.enter_async_context(host.run([]))
-                    streams.append(await self._dial(host, port))
+                streams = await self._dial_all(stack, port, connections)
                 began = time.perf_counter()
                 async with self.trio.open_nursery() as nursery:
                     for stream in streams:

@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from itertools import cycle
 from pathlib import Path
 
 # Any: the peers are not required, and have no types.
@@ -42,32 +43,46 @@ __all__ = ["NAMES", "main"]
 
 
 class Ours(Contestant):
-    """Two nodes: `send_many` to a handler that takes lists; `request` for the round trip."""
+    """Two nodes: `send_many` to a handler that takes lists; `request` for the round trip.
+
+    Many connections to stream over are as many pairs of nodes, each a network of its own: nodes of
+    one network would connect with each other, too. Many to ask over are clients of one node.
+    """
 
     together = True
     busy_poll_us = 0
     counts: type[Count] = Count
 
-    def serve(self, connections: int) -> None:
+    def serve(self, connections: int, streamed: bool) -> None:
         """See `Contestant`."""
-        routing.run(self._serve() if connections == 1 else self._serve_clients(connections))
+        asked_by_many = connections > 1 and not streamed
+        routing.run(self._serve_clients(connections) if asked_by_many else self._serve(connections))
 
-    async def _serve(self) -> None:
-        limits = routing.Limits.local()
+    async def _serve(self, connections: int) -> None:
         config = routing.Config(
-            listen=["127.0.0.1:0"], first=True, limits=limits, busy_poll_us=self.busy_poll_us
+            listen=["127.0.0.1:0"],
+            first=True,
+            limits=routing.Limits.local(),
+            busy_poll_us=self.busy_poll_us,
         )
-        async with routing.Node(config) as node:
-            count = self.counts()
-            reading = self._take(node, count)
-            node.on_request(lambda request: request.payload)
-            events = node.events()
-            say_port(port_of(node))
-            async for event in events:
-                if isinstance(event, routing.PeerDown):
-                    break
-        if reading is not None:
-            await reading
+        count = self.counts()
+        readings, heard = [], []
+        async with AsyncExitStack() as stack:
+            nodes = [
+                await stack.enter_async_context(routing.Node(config)) for _ in range(connections)
+            ]
+            for node in nodes:
+                readings.append(self._take(node, count))
+                node.on_request(lambda request: request.payload)
+                heard.append(node.events())
+            say_port(",".join(str(port_of(node)) for node in nodes))
+            for events in heard:
+                async for event in events:
+                    if isinstance(event, routing.PeerDown):
+                        break
+        for reading in readings:
+            if reading is not None:
+                await reading
         count.say()
 
     async def _serve_clients(self, connections: int) -> None:
@@ -90,13 +105,15 @@ class Ours(Contestant):
         node.on_messages(lambda messages: count.add(len(messages)))
         return None
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
-        async def send(node: routing.Node, to: routing.NodeAddress) -> None:
+        async def send(*pairs: tuple[routing.Node, routing.NodeAddress]) -> None:
             payload, until = bytes(size), time.perf_counter() + seconds
             many = [payload] * batch_of(size)
-            while time.perf_counter() < until:
+            for node, to in cycle(pairs):
+                if time.perf_counter() >= until:
+                    break
                 if self.together:
                     await node.send_many(to, many)
                 else:
@@ -108,8 +125,8 @@ class Ours(Contestant):
     def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""
 
-        async def ask(node: routing.Node, to: routing.NodeAddress) -> None:
-            payload = bytes(size)
+        async def ask(pair: tuple[routing.Node, routing.NodeAddress]) -> None:
+            (node, to), payload = pair, bytes(size)
             await ask_all([lambda: node.request(to, payload)], rounds)
 
         if connections == 1:
@@ -134,19 +151,22 @@ class Ours(Contestant):
                 asks.append(partial(client.request, to, payload))
             await ask_all(asks, rounds)
 
-    async def _as_client(self, port: str, act: Any) -> None:
-        limits = routing.Limits.local()
-        contacts = [f"127.0.0.1:{port}"]
-        config = routing.Config(
-            listen=["127.0.0.1:0"],
-            contacts=contacts,
-            limits=limits,
-            busy_poll_us=self.busy_poll_us,
-        )
-        async with routing.Node(config) as node:
-            await node.joined()
-            (peer,) = node.peers()
-            await act(node, routing.NodeAddress(peer.name))
+    async def _as_client(self, ports: str, act: Any) -> None:
+        """Be a node beside each of theirs, and act with all of them and whom they reach."""
+        pairs = []
+        async with AsyncExitStack() as stack:
+            for port in ports.split(","):
+                config = routing.Config(
+                    listen=["127.0.0.1:0"],
+                    contacts=[f"127.0.0.1:{port}"],
+                    limits=routing.Limits.local(),
+                    busy_poll_us=self.busy_poll_us,
+                )
+                node = await stack.enter_async_context(routing.Node(config))
+                await node.joined()
+                (peer,) = node.peers()
+                pairs.append((node, routing.NodeAddress(peer.name)))
+            await act(*pairs)
             # Stopping drains: what is queued goes out first.
 
 
@@ -188,7 +208,7 @@ class OursPolling(Ours):
 class Framed(asyncio.Protocol):
     """`u32 length | body` on a stream; what asks for it is sent back, unless we asked."""
 
-    def __init__(self, count: Count, over: asyncio.Event, echoes: bool) -> None:
+    def __init__(self, count: Count, over: asyncio.Semaphore, echoes: bool) -> None:
         self.count, self.over, self.echoes = count, over, echoes
         self.rest = b""
         self.transport: asyncio.Transport | None = None
@@ -227,7 +247,7 @@ class Framed(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio`."""
-        self.over.set()
+        self.over.release()
 
 
 class Streamed(Contestant):
@@ -236,19 +256,20 @@ class Streamed(Contestant):
     def __init__(self, tls: bool) -> None:
         self.tls = tls
 
-    def serve(self, connections: int) -> None:
+    def serve(self, connections: int, streamed: bool) -> None:
         """See `Contestant`."""
-        uvloop.run(self._serve())
+        uvloop.run(self._serve(connections))
 
-    async def _serve(self) -> None:
-        count, over = Count(), asyncio.Event()
+    async def _serve(self, connections: int) -> None:
+        count, over = Count(), asyncio.Semaphore(0)
         loop = asyncio.get_running_loop()
         context = certified() if self.tls else None
         server = await loop.create_server(
             lambda: Framed(count, over, True), "127.0.0.1", 0, ssl=context
         )
         say_port(server.sockets[0].getsockname()[1])
-        await over.wait()
+        for _ in range(connections):
+            await over.acquire()
         count.say()
 
     async def _dial(self, port: str) -> Framed:
@@ -257,24 +278,28 @@ class Streamed(Contestant):
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         loop = asyncio.get_running_loop()
-        made = Framed(Count(), asyncio.Event(), False)
+        made = Framed(Count(), asyncio.Semaphore(0), False)
         await loop.create_connection(lambda: made, "127.0.0.1", int(port), ssl=context)
         return made
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
         async def run() -> None:
-            wire = await self._dial(port)
-            assert wire.transport is not None
+            wires = [await self._dial(port) for _ in range(connections)]
             many = (struct.pack(">I", size) + bytes(size)) * batch_of(size)
             until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
+            for wire in cycle(wires):
+                if time.perf_counter() >= until:
+                    break
+                assert wire.transport is not None
                 wire.transport.write(many)
                 await wire.room.wait()
                 await asyncio.sleep(0)
-            wire.transport.close()
-            await wire.over.wait()
+            for wire in wires:
+                assert wire.transport is not None
+                wire.transport.close()
+                await wire.over.acquire()
 
         uvloop.run(run())
 
@@ -346,7 +371,8 @@ def certified() -> ssl.SSLContext:
 class ZeroMQ(Contestant):
     """pyzmq's blocking sockets, which are its fastest; PAIR, so that one socket does both.
 
-    Of many peers one thread hears by a ROUTER, and asks by as many DEALERs and a poller.
+    Of many peers one thread hears streams by a PULL and questions by a ROUTER; they come from as
+    many PUSHes in turn, or as many DEALERs and a poller.
     """
 
     END = b"\x02"
@@ -363,20 +389,22 @@ class ZeroMQ(Contestant):
         made.sndhwm = made.rcvhwm = 10_000
         return made
 
-    def serve(self, connections: int) -> None:
+    def serve(self, connections: int, streamed: bool) -> None:
         """See `Contestant`."""
-        wire = self._socket(self.zmq.PAIR if connections == 1 else self.zmq.ROUTER)
+        many = self.zmq.PULL if streamed else self.zmq.ROUTER
+        wire = self._socket(self.zmq.PAIR if connections == 1 else many)
         if self.curve:
             wire.curve_secretkey, wire.curve_publickey = SERVER_SECRET, SERVER_PUBLIC
             wire.curve_server = True
         say_port(wire.bind_to_random_port("tcp://127.0.0.1"))
-        while connections > 1:
+        while connections > 1 and not streamed:
             wire.send_multipart(wire.recv_multipart())
-        count = Count()
-        while True:
+        count, over = Count(), 0
+        while over < connections:
             payload = wire.recv()
             if payload == self.END:
-                break
+                over += 1
+                continue
             if payload[:1] == ECHO:
                 wire.send(payload)
             count.add(1)
@@ -391,15 +419,19 @@ class ZeroMQ(Contestant):
         wire.connect(f"tcp://127.0.0.1:{port}")
         return wire
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
-        wire, payload = self._dial(port, self.zmq.PAIR), bytes(size)
+        kind, payload = self.zmq.PAIR if connections == 1 else self.zmq.PUSH, bytes(size)
+        wires = [self._dial(port, kind) for _ in range(connections)]
         until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
+        for wire in cycle(wires):
+            if time.perf_counter() >= until:
+                break
             for _ in range(100):
                 wire.send(payload, copy=size < self.COPIED_BYTES)
-        wire.send(self.END)
-        wire.close(10_000)
+        for wire in wires:
+            wire.send(self.END)
+            wire.close(10_000)
 
     def pingpong(self, port: str, size: int, rounds: int, connections: int) -> None:
         """See `Contestant`."""

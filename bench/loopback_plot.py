@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.loopback import FLOOR, PINGPONG, RESULTS, STREAM
+from bench.loopback import FLOOR, PINGPONG, RESULTS, STREAM, over_connections
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,8 @@ def _stream(axes: Axes, row: Mapping[str, Any]) -> None:
         ]
         notes.append("  ".join([f"{rate:,.0f}", *ratios]))
     _bars(axes, rates, notes)
-    axes.set_title(f"stream of {row['size']:,} bytes, messages a second", loc="left")
+    over = over_connections(row["connections"])
+    axes.set_title(f"stream of {row['size']:,} bytes, {over}, messages a second", loc="left")
 
 
 def _trips(axes: Axes, row: Mapping[str, Any]) -> None:
@@ -72,8 +73,7 @@ def _trips(axes: Axes, row: Mapping[str, Any]) -> None:
             ratio = f"  {_short(each['p50_us'] / times[FLOOR]['p50_us'])} × C"
         notes.append(f"{each['p50_us']:,.0f}, p99 {each['p99_us']:,.0f}{ratio}")
     _bars(axes, {name: each["p50_us"] for name, each in times.items()}, notes)
-    wide = row["connections"]
-    over = "one connection" if wide == 1 else f"{wide} connections at once"
+    over = over_connections(row["connections"])
     axes.set_title(f"round trip of {row['size']} bytes, {over}, µs, p50", loc="left")
 
 

@@ -81,14 +81,15 @@ class Signed(Ours):
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
+    def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
         before = primitives()
         cpu_us = 0.0
 
-        async def send(node: routing.Node, to: routing.NodeAddress) -> None:
+        async def send(pair: tuple[routing.Node, routing.NodeAddress]) -> None:
             nonlocal cpu_us
+            node, to = pair
             payload, sent, began = bytes(size), 0, time.process_time()
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:

@@ -34,7 +34,13 @@ def program(text: str) -> list[str]:
 
 
 def found(**rates: float) -> dict[str, Any]:
-    stream = {"role": "stream", "size": 64, "rates": rates, "failed": {"absent": "no such library"}}
+    stream = {
+        "role": "stream",
+        "size": 64,
+        "connections": 1,
+        "rates": rates,
+        "failed": {"absent": "no such library"},
+    }
     times = {name: {"p50_us": 2.0, "p99_us": 9.0, "per_second": 1.0} for name in rates}
     trips = {"role": "pingpong", "size": 64, "connections": 64, "times": times, "failed": {}}
     rows = [stream, trips, {"role": "signed", "size": 64, "rates": {}, "failed": {}}]
