@@ -7,7 +7,7 @@ cdef enum:
     HEADER = 5
     LENGTH = 4
     SEAL = 16
-    GATHER = 65_536
+    GATHER = 262_144
     OVERHEAD = 64
     FRAME = 1_048_576
     LANES = 4

@@ -10,7 +10,7 @@ cdef enum:
     HEADER = 4
     PAIR = 8  # of a list of lengths
     # With the header of its frame a batch fills a gathered record and never needs one of its own.
-    ROOM = 65_536 - 5
+    ROOM = 262_144 - 5
 
 
 # Write the `lengths` of payloads, as far as there is room; return how many bytes all of them take.

@@ -273,7 +273,7 @@ class Limits:
     silence_ns: int = 45 * SECOND
     clock_gap_ns: int = 30 * SECOND
     # -- bytes
-    record_bytes_max: int = 65_536
+    record_bytes_max: int = 262_144
     """Plaintext gathered into one record."""
     frame_bytes_max: int = 1_048_576
     frame_bytes_before_hello: int = 4_096

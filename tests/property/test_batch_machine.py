@@ -16,7 +16,7 @@ __all__: list[str] = []
 HERE, THERE, KEY = NodeAddress(b"h" * 32), NodeAddress(b"t" * 32), b"k" * 32
 
 PREFIXES = st.binary(min_size=12, max_size=12).map(lambda drawn: drawn + bytes(4))
-SIZES = st.one_of(st.integers(0, 40), st.sampled_from([20_000, 32_757, 65_511, 65_512, 70_000]))
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([80_000, 131_061, 262_119, 262_120, 270_000]))
 PAYLOADS = st.lists(SIZES.map(bytes), min_size=1, max_size=12)
 
 

@@ -122,7 +122,7 @@ def test_records_and_frames_of_both_ends_agree(run: Run) -> None:
             before = one.stats()["frames.written"]
             two.on_messages(lambda messages: None)
             two.on_request(lambda request: request.payload)
-            await one.send_many(address(two), [bytes(100)] * 5_000)
+            await one.send_many(address(two), [bytes(100)] * 20_000)
             await eventually(lambda: one.stats()["messages.waiting"] == 0)
             assert await one.request(address(two), b"done") == b"done"
 
@@ -136,7 +136,7 @@ def test_records_and_frames_of_both_ends_agree(run: Run) -> None:
 
             await eventually(agree)
             ours = one.stats()
-            assert ours["frames.written"] >= before + 9, "500,000 bytes are eight batches at least"
+            assert ours["frames.written"] >= before + 9, "2,000,000 bytes are eight batches at least"
             assert ours["records.written"] <= ours["frames.written"]
             assert ours["records.seal_ns"] > 0 < ours["records.open_ns"]
 

@@ -8,7 +8,7 @@ from tests.twin.message_twin import Message
 
 __all__ = ["BATCH_BYTES_MAX", "pack", "survey", "unpack", "volume"]
 
-BATCH_BYTES_MAX = 65_536 - 5
+BATCH_BYTES_MAX = 262_144 - 5
 
 
 def pack(first: bytes, payloads: list[bytes], start: int = 0) -> tuple[bytes, int]:

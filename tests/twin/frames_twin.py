@@ -7,7 +7,7 @@ from routing.errors import CloseCode
 
 __all__ = ["FrameWriter", "RecordReader", "split_frames"]
 
-GATHER = 65_536
+GATHER = 262_144
 
 
 def split_frames(plaintext: bytes, frame_max: int = 1_048_576) -> list[tuple[int, bytes]]:

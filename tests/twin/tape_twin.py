@@ -82,4 +82,4 @@ def payloads_in(body: bytes) -> list[bytes]:
             return []
         found.append(rest[4 : 4 + length])
         rest = rest[4 + length :]
-    return found if len(body) <= 65_531 or len(found) == 1 else []
+    return found if len(body) <= 262_139 or len(found) == 1 else []

@@ -82,7 +82,7 @@ def test_messages_for_a_neighbour_leave_in_one_frame_behind_which_a_ping_asks() 
 
 def test_more_than_a_record_holds_goes_in_several_frames_in_order() -> None:
     stage, one, _ = pair()
-    payloads = [bytes([number]) * 20_000 for number in range(10)]
+    payloads = [bytes([number]) * 80_000 for number in range(10)]
     frames = sent(submit(stage, payloads), one)
     assert len(frames) == 4 and [each for frame in frames for each in frame] == payloads
 

@@ -92,9 +92,9 @@ def test_control_never_waits_behind_bulk() -> None:
 def test_take_stops_when_the_room_is_used() -> None:
     writer = FrameWriter()
     for _ in range(4):
-        writer.append(1, bytes(60_000))
-    assert len(writer.take(60_006)) == 2
-    assert writer.queued == 2 * 60_005
+        writer.append(1, bytes(200_000))
+    assert len(writer.take(200_006)) == 2
+    assert writer.queued == 2 * 200_005
     assert writer.take(0) == []
     assert len(writer.take()) == 2
 

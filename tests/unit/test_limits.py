@@ -54,7 +54,7 @@ STATED = {
     "heartbeat_ns": 15 * SECOND,
     "silence_ns": 45 * SECOND,
     "frame_bytes_max": 1 << 20,
-    "record_bytes_max": 64 << 10,
+    "record_bytes_max": 256 << 10,
     "frame_bytes_before_hello": 4 << 10,
     "large_bytes_max": 16 << 20,
     "reassembly_bytes": 64 << 20,

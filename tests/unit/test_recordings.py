@@ -153,7 +153,7 @@ def test_equal_lengths_take_no_room() -> None:
         bytes(12) + b"\0\0\0\1" + bytes(4),
         bytes(19),
         bytes(16) + b"\0\0\0\5abcd",
-        bytes(16) + (bytes(3) + b"\1x") * 20_000,
+        bytes(16) + (bytes(3) + b"\1x") * 60_000,
     ],
 )
 def test_what_is_no_batch_is_noted_whole(body: bytes) -> None:
