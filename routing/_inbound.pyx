@@ -67,7 +67,7 @@ cdef extern from *:
     static inline void routing_put(uint8_t* p, uint64_t word) {
         for (int k = 0; k < 8; k++) p[k] = (uint8_t) (word >> (8 * k));
     }
-    /* SipHash-2-4 with 128 bits of output. */
+    /* SipHash-1-3 with 128 bits of output: one round a word, three at the end. */
     static void routing_siphash(const uint64_t* key, const uint8_t* text, size_t size,
                                 uint8_t* digest) {
         uint64_t v0 = UINT64_C(0x736f6d6570736575) ^ key[0];
@@ -80,19 +80,17 @@ cdef extern from *:
             word = routing_little(text + k);
             v3 ^= word;
             ROUTING_ROUND;
-            ROUTING_ROUND;
             v0 ^= word;
         }
         for (k = 0; k < size - whole; k++) last |= (uint64_t) text[whole + k] << (8 * k);
         v3 ^= last;
         ROUTING_ROUND;
-        ROUTING_ROUND;
         v0 ^= last;
         v2 ^= 0xee;
-        for (k = 0; k < 4; k++) ROUTING_ROUND;
+        for (k = 0; k < 3; k++) ROUTING_ROUND;
         routing_put(digest, v0 ^ v1 ^ v2 ^ v3);
         v1 ^= 0xdd;
-        for (k = 0; k < 4; k++) ROUTING_ROUND;
+        for (k = 0; k < 3; k++) ROUTING_ROUND;
         routing_put(digest + 8, v0 ^ v1 ^ v2 ^ v3);
     }
     """
@@ -103,7 +101,7 @@ cdef extern from *:
 
 
 def repeat_digest(bytes secret not None, bytes text not None):
-    """Return 16 bytes by which a relay knows an envelope again: SipHash-2-4-128 of `text`.
+    """Return 16 bytes by which a relay knows an envelope again: SipHash-1-3-128 of `text`.
 
     Args:
         secret: At least 16 bytes, the first of which are the key.

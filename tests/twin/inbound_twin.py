@@ -23,13 +23,18 @@ from routing.messages import (
 from routing.table import RoutingTable
 from tests.twin.frames_twin import split_frames
 
-__all__ = ["Inbound", "Way", "repeat_digest"]
+__all__ = ["Inbound", "Way", "repeat_digest", "siphash"]
 
 MASK = 2**64 - 1
 
 
 def repeat_digest(secret: bytes, text: bytes) -> bytes:
-    """SipHash-2-4 with 128 bits of output."""
+    """SipHash-1-3 with 128 bits of output."""
+    return siphash(secret, text, 1, 3)
+
+
+def siphash(secret: bytes, text: bytes, each: int, last: int) -> bytes:
+    """SipHash with 128 bits of output, so many rounds for each word and at the end."""
     k0, k1 = (int.from_bytes(secret[at : at + 8], "little") for at in (0, 8))
     v = [
         0x736F6D6570736575 ^ k0,
@@ -54,12 +59,12 @@ def repeat_digest(secret: bytes, text: bytes) -> bytes:
     for at in range(0, len(padded), 8):
         word = int.from_bytes(padded[at : at + 8], "little")
         v[3] ^= word
-        rounds(2)
+        rounds(each)
         v[0] ^= word
     digest = b""
     for at, extra in ((2, 0xEE), (1, 0xDD)):
         v[at] ^= extra
-        rounds(4)
+        rounds(last)
         digest += (v[0] ^ v[1] ^ v[2] ^ v[3]).to_bytes(8, "little")
     return digest
 
