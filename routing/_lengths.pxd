@@ -11,6 +11,8 @@ cdef enum:
     PAIR = 8  # of a list of lengths
     # With the header of its frame a batch fills a gathered record and never needs one of its own.
     ROOM = 262_144 - 5
+    # Of the messages of a routed list: with its envelope, 512 bytes at most, it has 64 KiB.
+    LIST_ROOM = 65_536 - 512
 
 
 # Write the `lengths` of payloads, as far as there is room; return how many bytes all of them take.

@@ -16,7 +16,7 @@ __all__ = ["Allowance", "full_allowance"]
 class Allowance(Struct):
     """Credit of messages and bytes, counted in parts of 1/`SECOND` so that nothing is rounded.
 
-    A message above the whole capacity passes when the bucket is full, and leaves a debt.
+    What is above the whole capacity passes when the bucket is full, and leaves a debt.
     """
 
     messages_per_s: int
@@ -30,25 +30,25 @@ class Allowance(Struct):
     at: int
     """When both were last brought up to date."""
 
-    def wait(self, size: int, now: int) -> int:
-        """Return in how many nanoseconds a message of this size may be sent; 0 for at once."""
+    def wait(self, size: int, now: int, count: int = 1) -> int:
+        """Return in how many nanoseconds messages of this size may be sent; 0 for at once."""
         waits = (
-            _wait(self._messages_at(now), self.messages_per_s, self.capacity_s, 1),
+            _wait(self._messages_at(now), self.messages_per_s, self.capacity_s, count),
             _wait(self._bytes_at(now), self.bytes_per_s, self.capacity_s, size),
         )
         return max(waits)
 
-    def take(self, size: int, now: int) -> bool:
-        """Pay for one message if it may be sent now; tell whether it may."""
-        if self.wait(size, now):
+    def take(self, size: int, now: int, count: int = 1) -> bool:
+        """Pay for messages if they may be sent now; tell whether they may."""
+        if self.wait(size, now, count):
             return False
-        self.reserve(size, now)
+        self.reserve(size, now, count)
         return True
 
-    def reserve(self, size: int, now: int) -> int:
-        """Pay for one message at any rate; return in how many nanoseconds it may be sent."""
-        wait = self.wait(size, now)
-        self.messages = self._messages_at(now) - SECOND
+    def reserve(self, size: int, now: int, count: int = 1) -> int:
+        """Pay for messages at any rate; return in how many nanoseconds they may be sent."""
+        wait = self.wait(size, now, count)
+        self.messages = self._messages_at(now) - count * SECOND
         self.bytes = self._bytes_at(now) - size * SECOND
         self.at = now
         return wait

@@ -26,6 +26,7 @@ from routing.messages import (
 from routing.names import client_name, nearest, short
 
 __all__ = [
+    "ANSWERED_KINDS",
     "GROUP_AUTHORITIES",
     "SINGLE_KINDS",
     "claim_fault",
@@ -46,6 +47,9 @@ SINGLE_KINDS: Final = frozenset(
     {MessageKind.MESSAGE, MessageKind.REQUEST, MessageKind.REPLY, MessageKind.PART}
 )
 """Kinds that may be sent under the authority of one client or node."""
+
+ANSWERED_KINDS: Final = SINGLE_KINDS | {MessageKind.BALLOT, MessageKind.MESSAGES}
+"""Kinds whose consumer says that he has them."""
 
 
 def is_of_group(authority: Authority) -> bool:

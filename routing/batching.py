@@ -14,7 +14,7 @@ from msgspec import Struct
 from routing import actions as do
 from routing._batch import BATCH_ID_BYTES, MESSAGE_HEADER_BYTES, pack, unpack, volume
 from routing.events import Proof
-from routing.inputs import Submitted, SubmittedMany
+from routing.inputs import SubmittedMany
 from routing.links import Link
 from routing.messages import ACKNOWLEDGE, FrameKind, MessageKind, NodeAddress
 
@@ -88,12 +88,11 @@ class Batching:
         return core.link_to(destination.name)
 
     def on_submitted(self, fact: SubmittedMany) -> None:
-        """Send messages as batches; where that cannot be, one by one."""
+        """Send messages as batches; where that cannot be, they are for `lists`."""
         core, to = self.core, fact.destination
-        link = self.way(to)
+        link = None if fact.signed else self.way(to)
         if link is None or not isinstance(to, NodeAddress):
-            for place, payload in enumerate(fact.payloads):
-                core.messaging.on_submitted(_single(fact, place, payload))
+            core.lists.on_submitted(fact)
             return
         if core.passing.tap is not None:
             core.passing.tap.leaves_in_batches()
@@ -225,17 +224,3 @@ def batch_id(drawn: bytes) -> bytes:
 def nth_id(first: bytes, place: int) -> bytes:
     """Return the id of a message by its place in its batch."""
     return first[:PREFIX_BYTES] + place.to_bytes(BATCH_ID_BYTES - PREFIX_BYTES, "big")
-
-
-def _single(fact: SubmittedMany, place: int, payload: bytes) -> Submitted:
-    return Submitted(
-        fact.reference + place,
-        MessageKind.MESSAGE,
-        fact.destination,
-        payload,
-        b"",
-        False,
-        0,
-        False,
-        acknowledged=fact.acknowledged,
-    )

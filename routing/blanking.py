@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from routing._batch import blank_list
 from routing._lengths import lengths
 from routing.errors import UsageError
 from routing.messages import MessageKind, Signed, decode, encode
@@ -97,7 +98,11 @@ def _blank_message(sent: Underway) -> Underway:
     """What is left of a batch whose connection broke is sent as messages."""
     signed = decode(Signed, sent.envelope.signed)
     assert signed is not None, "we have sealed it ourselves"
-    if signed.kind is not MessageKind.MESSAGE:
+    if signed.kind is MessageKind.MESSAGES:
+        body = blank_list(signed.body)
+    elif signed.kind is MessageKind.MESSAGE:
+        body = bytes(len(signed.body))
+    else:
         return sent
-    blank = encode(replace(signed, body=bytes(len(signed.body))))
+    blank = encode(replace(signed, body=body))
     return replace(sent, envelope=replace(sent.envelope, signed=blank))

@@ -65,6 +65,7 @@ from routing.journal import Journal
 from routing.letting_go import LettingGo
 from routing.limits import Limits, Nanos
 from routing.links import Link
+from routing.lists import Lists
 from routing.membership import Membership
 from routing.messages import Certificate, FrameKind, decode, encode
 from routing.messaging import Messaging
@@ -179,7 +180,7 @@ class Core:
         self.delivery = Delivery(self)
         self.owing = Owing(self)
         self.receipts = Receipts(self)
-        self.batching = Batching(self)
+        self.batching, self.lists = Batching(self), Lists(self)
         self.parts = Parts(self)
         self.assembly = Assembling(self)
         self.casting = Casting(self)

@@ -64,6 +64,8 @@ class Underway(Struct, gc=False):
     """The copy in `envelope` has not left yet: it does at the next alarm."""
     put_off: int = 0
     """How often our proxy has not passed a copy on for the time being."""
+    count: int = 1
+    """How many messages of the application it is; their numbers follow `reference`."""
 
 
 class Delivery:
@@ -77,11 +79,11 @@ class Delivery:
 
     # -- as a source
 
-    def refuses(self, size: int) -> bool:
-        """Tell whether there is no room for one more message of this size."""
+    def refuses(self, size: int, count: int = 1) -> bool:
+        """Tell whether there is no room for so many more messages, of this size together."""
         limits = self.core.limits
         return (
-            len(self.underway) >= limits.unacknowledged_max
+            len(self.underway) + count > limits.unacknowledged_max
             or self.bytes + size > limits.unacknowledged_bytes
         )
 
@@ -94,13 +96,14 @@ class Delivery:
         *,
         part: int = 0,
         delay: int = 0,
+        count: int = 1,
     ) -> bool:
         """Send the first copy of a message and watch over it; tell whether there was a way out.
 
         Without one a whole message is not watched over, and a part is lost like any other copy.
-        `part` is as in `Underway`. After a `delay`, and in its turn, the copy leaves later.
+        `part` and `count` are as in `Underway`. After a `delay`, and in its turn, it leaves later.
         """
-        entry = Underway(reference, to, envelope, [], [], part=part)
+        entry = Underway(reference, to, envelope, [], [], part=part, count=count)
         launched = self._leave(message_id, entry, delay)
         if launched or part:
             self.underway[message_id] = entry
@@ -112,7 +115,7 @@ class Delivery:
     def _leave(self, message_id: bytes, entry: Underway, delay: int = 0) -> bool:
         """Send the copy in `entry.envelope` now, or when our proxy lets us."""
         core = self.core
-        delay = max(delay, core.throttling.reserve(len(entry.envelope.signed)))
+        delay = max(delay, core.throttling.reserve(len(entry.envelope.signed), entry.count))
         if not delay:
             return self._launch(message_id, entry)
         entry.waiting = True
@@ -318,6 +321,7 @@ class Delivery:
         if entry is not None:
             self.bytes -= len(entry.envelope.signed)
             self.core.alarms.cancel(("retry", message_id))
+            self.core.lists.relieve()
 
     def on_stop(self) -> None:
         """Every message under way fails now."""

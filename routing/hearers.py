@@ -83,6 +83,7 @@ def message_handlers(core: Core) -> dict[MessageKind, Callable[[Arrival], None]]
         MessageKind.FORWARDED: core.moving.on_forwarded,
         MessageKind.PART: core.assembly.on_part,
         MessageKind.MESSAGE: core.messaging.on_routed,
+        MessageKind.MESSAGES: core.lists.on_list,
         MessageKind.REQUEST: core.messaging.on_routed,
         MessageKind.REPLY: core.messaging.on_routed,
         MessageKind.BALLOT: core.ballots.on_ballot,

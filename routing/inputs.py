@@ -205,7 +205,7 @@ class Submitted:
 
 @record
 class SubmittedMany:
-    """The application wants several messages sent to one node, in order.
+    """The application wants several messages sent to one destination, in order.
 
     The first has `reference`, which comes back in `Failed` as with one that is `Submitted`, and the
     others the numbers that follow.
@@ -215,6 +215,8 @@ class SubmittedMany:
     destination: Address
     payloads: list[bytes]
     acknowledged: bool
+    signed: bool = False
+    """As of `Submitted`."""
 
 
 @record

@@ -43,6 +43,9 @@ class MessageMemory(Struct):
     seen: SeenMemory
     pending: dict[bytes, Pending]
     sent: list[tuple[bytes, int, float]]
+    unwatched: list[tuple[bytes, int, float]]
+    """Lists; `pressed` is theirs, too."""
+    pressed: bool
     consumed: list[tuple[bytes, int, bool]]
     underway: dict[bytes, Underway]
     parts: dict[bytes, Outgoing]
@@ -72,6 +75,8 @@ def capture_messages(core: Core) -> MessageMemory:
         seen=capture_seen(core.relay.seen.common, core.relay.seen.lanes, now),
         pending=messaging.pending,
         sent=messaging.sent.deadlines(now=now),
+        unwatched=core.lists.unwatched.deadlines(now=now),
+        pressed=core.lists.pressed,
         consumed=messaging.consumed.export(),
         underway=core.delivery.underway,
         parts=core.parts.open,
@@ -103,6 +108,8 @@ def restore_messages(core: Core, memory: MessageMemory) -> None:
     messaging.pending = memory.pending
     messaging.asked = {each.reference: id for id, each in memory.pending.items()}
     refill(messaging.sent, memory.sent, now)
+    refill(core.lists.unwatched, memory.unwatched, now)
+    core.lists.pressed = memory.pressed
     messaging.consumed.load(memory.consumed)
     delivery = core.delivery
     delivery.underway = memory.underway

@@ -158,6 +158,8 @@ class MessageKind(IntEnum):
     """A client tells the proxy it hung on where it hangs now."""
     FORWARDED = 23
     """The envelope of a message to a client that has moved."""
+    MESSAGES = 24
+    """Several messages of an application; the body is their list."""
 
 
 # -- addresses

@@ -40,7 +40,6 @@ __all__ = ["Messaging"]
 UNROUTABLE_WINDOW_NS = 30 * SECOND
 """An Unroutable for a message sent longer ago is of no use to its sender."""
 
-
 REQUEST: Final = MessageKind.REQUEST
 REPLY: Final = MessageKind.REPLY
 """Bound here, for looking up a member of an enumeration takes as long as a call."""
@@ -162,7 +161,7 @@ class Messaging:
             return core.parts.begin(fact, message_id, body)
         # The channel proves a key, and says nothing of what its holder claims.
         routed = fact.signed or fact.authority is not None
-        link = None if routed else self._direct(destination)
+        link = None if routed else self.direct(destination)
         if link is not None and core.throttling.pays(len(body)):
             core.count("message.direct")
             core.receipts.send(link, message_id, fact, body)
@@ -221,7 +220,7 @@ class Messaging:
         else:
             self.core.act(do.Failed(fact.reference, reason))
 
-    def _direct(self, destination: Address) -> Link | None:
+    def direct(self, destination: Address) -> Link | None:
         """Return the connection to the destination itself, if there is one."""
         core = self.core
         if isinstance(destination, NodeAddress):
@@ -278,15 +277,19 @@ class Messaging:
 
     def on_routed(self, arrival: Arrival) -> None:
         """A routed message, verified: once for each (key, id)."""
-        core, signed = self.core, arrival.signed
+        if self.is_new(arrival):
+            self._hand_over(arrival)
+
+    def is_new(self, arrival: Arrival) -> bool:
+        """Enter a routed message; False if it is not to be taken, and its source knows why."""
+        signed = arrival.signed
         if signed.flags & ACKNOWLEDGE or isinstance(signed.destination, GroupAddress):
-            if not self._is_first(arrival):
-                return
-        elif arrival.envelope.route:
+            return self._is_first(arrival)
+        if arrival.envelope.route:
             # Its source sends one copy only, and relays pass that on once.
-            core.count("message.replayed")
-            return
-        self._hand_over(arrival)
+            self.core.count("message.replayed")
+            return False
+        return True
 
     def on_assembled(self, arrival: Arrival) -> bool:
         """A message that came in parts is complete; tell whether there was room to take it."""
@@ -448,13 +451,18 @@ class Messaging:
             reason = f"handler failed: {reasons[-1]}" if reasons else "timed out"
             self.fail(message_id, pending.reference, reason)
 
-    def fail(self, message_id: bytes, reference: int, reason: str) -> None:
-        """A message or request of ours, or a part of one, has come to nothing; it is told once."""
+    def fail(self, message_id: bytes, reference: int, reason: str, count: int = 0) -> None:
+        """A message or request of ours, or a part of one, has come to nothing; it is told once.
+
+        Of a list, whose `count` is given unless it is known, each is told by its number.
+        """
         if self.core.parts.on_failed(message_id, reason) or self.core.moving.on_failed(message_id):
             return
+        count = count or self.core.lists.count_of(message_id)
         self.give_up(message_id)
-        self.core.count("message.failed")
-        self.core.act(do.Failed(reference, reason))
+        self.core.journal.count("message.failed", count)
+        for number in range(reference, reference + count):
+            self.core.act(do.Failed(number, reason))
 
     def give_up(self, message_id: bytes) -> None:
         """Nothing more is sent of a message of ours, and nothing awaited."""

@@ -73,7 +73,7 @@ class PatientHost(Host):
             if self.tokens.get(token) is None:
                 raise NotConnected("the connection was closed while the message waited for room")
 
-    async def turn(self, core: Core, size: int) -> None:
+    async def turn(self, core: Core, size: int, count: int = 1) -> None:
         """Return when the proxy of `core` lets it send so much now; at once if it has none.
 
         Whoever waits longest is next. What is submitted before anything else is awaited is within
@@ -82,7 +82,7 @@ class PatientHost(Host):
         if self._turns is None:
             self._turns = asyncio.Lock()
         async with self._turns:
-            while wait := core.throttling.must_wait(size, self.now()):
+            while wait := core.throttling.must_wait(size, self.now(), count):
                 self.counters["allowance.waited"] += 1
                 await asyncio.sleep(wait / SECOND)
 

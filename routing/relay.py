@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from routing._inbound import repeat_digest
 from routing.actions import BULK
-from routing.authority import SINGLE_KINDS, claim_fault
+from routing.authority import ANSWERED_KINDS, claim_fault
 from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
@@ -224,7 +224,7 @@ class Relay:
         if link.role in HANGERS and not self._may_send(link, signed):
             core.frames.malformed(link, "not yours to send")
             return
-        if not core.throttling.allows(link, signed.kind, signed.id, len(envelope.signed)):
+        if link.allowance and not core.throttling.allows_routed(link, envelope, signed):
             return
         if not self._is_new(link, envelope):
             core.count("routed.duplicate")
@@ -286,7 +286,7 @@ class Relay:
         destination = signed.destination
         if not isinstance(destination, ClientAddress) or destination.key != self.core.key:
             self.core.count("routed.not_for_us")
-        elif signed.kind in SINGLE_KINDS | {MessageKind.BALLOT} and not self.core.client:
+        elif signed.kind in ANSWERED_KINDS and not self.core.client:
             # We could not answer: a joiner sends only what it needs to join.
             self.core.count("routed.to_joiner")
         else:

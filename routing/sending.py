@@ -32,6 +32,7 @@ from routing.outbox import (
     checked_id,
     checked_payload,
 )
+from routing.portions import portion
 from routing.pressure import PatientHost, ways_out
 from routing.state import Detail, Phase, State
 
@@ -48,9 +49,6 @@ LARGE_AT_ONCE: Final = 4
 
 SMALL_BYTES: Final = 16_384
 """A larger message is not gathered with others: it is worth a step of its own."""
-
-MANY_BYTES: Final = 262_144
-"""Of the messages handed to the core at once: some records, and a quarter of what may wait."""
 
 REQUEST_TIMEOUT_S: Final = 10.0
 """Unless the caller says otherwise: a route of some seconds there and back."""
@@ -196,11 +194,17 @@ class Sending(ABC):
         self._serving().submit(fact)
 
     async def send_many(
-        self, dst: Address, payloads: Iterable[Payload], *, delivery: Delivery = "exactly_once"
+        self,
+        dst: Address,
+        payloads: Iterable[Payload],
+        *,
+        signed: bool = False,
+        delivery: Delivery = "exactly_once",
     ) -> None:
         """Send several messages to one destination, in order; as `send` for each, and cheaper.
 
-        To a node that we are connected with they go by the hundred in one frame.
+        To a node that we are connected with they go by the hundred in one frame; to others, and
+        with `signed`, by the hundred under one signature. To a group they go one by one.
 
         Raises:
             NotConnected: we are not, or no longer, connected; those before were sent.
@@ -214,18 +218,16 @@ class Sending(ABC):
             bodies = [checked_payload(payload, limits, dst) for payload in bodies]
         start = 0
         while start < len(bodies):
-            end, largest = survey(bodies, start, MANY_BYTES)
-            end = min(end, start + max(1, limits.unconfirmed_max // 2))
-            await self._ready(destination, False, largest)
-            way = self._running().batching.way(destination)
-            if way is None or largest > limits.payload_bytes_max:
-                await self.send(destination, bodies[start], delivery=delivery)
-                start += 1
+            end, size, alone = portion(self._running(), destination, bodies, start, signed=signed)
+            if alone:
+                await self.send(destination, bodies[start], signed=signed, delivery=delivery)
+                start = end
                 continue
+            await self._ready(destination, False, size, end - start)
+            part = bodies[start:end]
             try:
-                with self._outbox.sending(end - start) as reference:
-                    fact = SubmittedMany(reference, destination, bodies[start:end], not once)
-                    self._hand(fact)
+                with self._outbox.sending(len(part)) as reference:
+                    self._hand(SubmittedMany(reference, destination, part, not once, signed))
             except TooBusy:
                 await self._outbox.relief()
             else:
@@ -391,7 +393,7 @@ class Sending(ABC):
             return False
         return all(map(host.has_room_for, ways_out(core, dst)))
 
-    async def _ready(self, dst: Address, wait: bool, size: int) -> None:
+    async def _ready(self, dst: Address, wait: bool, size: int, count: int = 1) -> None:
         self._serving()
         if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
             if not wait:
@@ -399,8 +401,8 @@ class Sending(ABC):
             await self.wait_for(Phase.CONNECTED)
         for token in ways_out(self._running(), dst):
             await self._serving().room(token)
-        if size <= self.config.limits.payload_bytes_max:
-            await self._serving().turn(self._running(), size)
+        if count > 1 or size <= self.config.limits.payload_bytes_max:
+            await self._serving().turn(self._running(), size, count)
 
     def _is_large(self, body: bytes) -> bool:
         return len(body) > self.config.limits.payload_bytes_max

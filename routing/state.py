@@ -280,6 +280,7 @@ ASKED_AGAIN: Final = frozenset(
 CLIENT_KINDS: Final = frozenset(
     {
         MessageKind.MESSAGE,
+        MessageKind.MESSAGES,
         MessageKind.REQUEST,
         MessageKind.REPLY,
         MessageKind.PART,

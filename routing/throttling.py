@@ -15,7 +15,8 @@ from routing.errors import CloseCode
 from routing.inputs import Submitted
 from routing.limits import SECOND
 from routing.links import Link
-from routing.messages import Admit, FrameKind, MessageKind, Throttled
+from routing.lists import messages_in
+from routing.messages import Admit, Envelope, FrameKind, MessageKind, Signed, Throttled
 from routing.state import LinkRole
 
 if TYPE_CHECKING:
@@ -54,7 +55,14 @@ class Throttling:
         link.excess = full_allowance(*told, now=now)
         return told
 
-    def allows(self, link: Link, kind: MessageKind, message_id: bytes, size: int) -> bool:
+    def allows_routed(self, link: Link, envelope: Envelope, signed: Signed) -> bool:
+        """Tell whether one that hangs on us may send this routed message now; see `allows`."""
+        size, count = len(envelope.signed), messages_in(signed)
+        return self.allows(link, signed.kind, signed.id, size, count)
+
+    def allows(
+        self, link: Link, kind: MessageKind, message_id: bytes, size: int, count: int = 1
+    ) -> bool:
         """Tell whether one that hangs on us may send this now.
 
         A client that may not is told, and closed if it has been told too often.
@@ -64,6 +72,7 @@ class Throttling:
             kind: Of the message.
             message_id: The id by which its sender knows it.
             size: Of the signed part, or of the payload where nothing is signed.
+            count: How many messages of its application it is.
         """
         core = self.core
         if link.allowance is None or link.excess is None:
@@ -71,12 +80,12 @@ class Throttling:
         if kind in ANSWERS and link.owed:
             link.owed -= 1
             return True
-        wait = link.allowance.wait(size, core.now)
+        wait = link.allowance.wait(size, core.now, count)
         if not wait:
-            link.allowance.reserve(size, core.now)
+            link.allowance.reserve(size, core.now, count)
             return True
         core.count("client.throttled")
-        if not link.excess.take(size, core.now):
+        if not link.excess.take(size, core.now, count):
             core.count("client.flooded")
             core.note(link.key, "closed: it floods us, whatever we tell it")
             core.frames.hang_up(link, CloseCode.BUSY, "sends more than it was allowed, and told")
@@ -98,19 +107,21 @@ class Throttling:
                 admit.messages_per_s, admit.bytes_per_s, now=self.core.now
             )
 
-    def must_wait(self, size: int, now: int) -> int:
-        """Return in how many nanoseconds we may send a message of this size; 0 for at once."""
+    def must_wait(self, size: int, now: int, count: int = 1) -> int:
+        """Return in how many nanoseconds we may send messages of this size; 0 for at once."""
         proxy = self.core.bootstrapping.proxy() if self.core.client else None
-        return 0 if proxy is None or proxy.allowance is None else proxy.allowance.wait(size, now)
+        if proxy is None or proxy.allowance is None:
+            return 0
+        return proxy.allowance.wait(size, now, count)
 
-    def reserve(self, size: int) -> int:
-        """Pay for a message of ours; return in how many nanoseconds it may leave."""
+    def reserve(self, size: int, count: int = 1) -> int:
+        """Pay for messages of ours; return in how many nanoseconds they may leave."""
         if not self.core.client:
             return 0
         proxy = self.core.bootstrapping.proxy()
         if proxy is None or proxy.allowance is None:
             return 0
-        return proxy.allowance.reserve(size, self.core.now)
+        return proxy.allowance.reserve(size, self.core.now, count)
 
     def pays(self, size: int) -> bool:
         """Pay for a message that leaves at once; False if it must wait: what is routed can."""
@@ -132,10 +143,14 @@ class Throttling:
         wait = self.must_wait(size, core.now)
         if not wait:
             return False
-        core.count("message.throttled")
-        reason = f"throttled: our proxy allows no more now; wait {-(-wait // MILLISECOND)} ms"
-        core.act(do.Failed(fact.reference, reason))
+        self.refuse(fact.reference, wait)
         return True
+
+    def refuse(self, reference: int, wait: int) -> None:
+        """Fail what is beyond our allowance for so many nanoseconds more."""
+        self.core.count("message.throttled")
+        reason = f"throttled: our proxy allows no more now; wait {-(-wait // MILLISECOND)} ms"
+        self.core.act(do.Failed(reference, reason))
 
     def on_throttled(self, throttled: Throttled) -> None:
         """Our proxy has not passed a message on: what is acknowledged leaves again later."""

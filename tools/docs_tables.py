@@ -69,7 +69,7 @@ BODIES: dict[FrameKind, type[Struct] | type[bytes] | None] = {
 }
 """Frame kind -> the record of its body; `bytes` where it is none, None where the body is empty."""
 
-MESSAGE_BODIES: dict[MessageKind, type[Struct] | None] = {
+MESSAGE_BODIES: dict[MessageKind, type[Struct] | type[bytes] | None] = {
     MessageKind.CONNECT_REQUEST: bodies.ConnectRequest,
     MessageKind.CONNECT_RESPONSE: bodies.ConnectResponse,
     MessageKind.CONNECT_REFUSED: bodies.ConnectRefused,
@@ -93,8 +93,10 @@ MESSAGE_BODIES: dict[MessageKind, type[Struct] | None] = {
     MessageKind.WHOLE_WANTED: bodies.WholeWanted,
     MessageKind.MOVED: bodies.Moved,
     MessageKind.FORWARDED: wire.Envelope,
+    MessageKind.MESSAGES: bytes,
 }
-"""Message kind -> the record of its body; None where the body is the application's payload."""
+"""Message kind -> the record of its body; `bytes` where it is none, None where the body is the
+application's payload."""
 
 HOST_KINDS = frozenset({FrameKind.CLOSE, FrameKind.HEARTBEAT})
 """Frames that end in the host of a connection, whatever its role."""
@@ -139,6 +141,7 @@ def message_kinds() -> str:
         kind = MessageKind(number)
         record = MESSAGE_BODIES[kind]
         body = "the payload" if record is None else f"`{record.__name__}`"
+        body = "its own form" if record is bytes else body
         rows.append((number, f"`{name}`", body, "yes" if kind in JOINER_KINDS else ""))
     return _table(("kind", "name", "body", "a joiner or feeler may send it"), rows)
 

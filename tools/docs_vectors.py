@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 
 from routing import bodies, membership
 from routing import messages as wire
-from routing._batch import pack
+from routing._batch import pack, pack_list
 from routing._frames import FrameWriter
 from routing.certificates import certified_name, founding_certificate, origin_of
 from routing.channel import Channel, Handshake
@@ -57,6 +57,7 @@ EPHEMERALS = {"a": b"\x21" * 32, "b": b"\x22" * 32}
 ATTEMPT = bytes(range(0x40, 0x50))
 INCARNATIONS = {"a": b"\xa0" * 8, "b": b"\xb0" * 8}
 MESSAGE_ID = bytes(range(0x50, 0x60))
+LIST_ID = b"\x66" * 12 + bytes(4)
 
 A, B, C = (Identity.from_seed(seed) for seed in SEEDS.values())
 CLIENTS = {who: client_name(each.key) for who, each in zip("abc", (A, B, C), strict=True)}
@@ -305,7 +306,7 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
     primary, join = _hellos(binding)
     envelope = _sealed(A, NodeAddress(A_NAME), MessageKind.MESSAGE)
     digest = membership._digest([A_NAME, B_NAME])
-    batch, _ = pack(b"\x66" * 12 + bytes(4), [b"one", b"", b"three"])
+    batch, _ = pack(LIST_ID, [b"one", b"", b"three"])
     records: list[tuple[FrameKind, Struct | bytes | None]] = [
         (FrameKind.HELLO, primary),
         (FrameKind.HELLO, join),
@@ -407,6 +408,7 @@ def _body(kind: MessageKind) -> Struct | bytes:
         MessageKind.MOVED: bodies.Moved(B_NAME),
         MessageKind.FORWARDED: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),
         MessageKind.MESSAGE: b"hello",
+        MessageKind.MESSAGES: pack_list([b"one", b"", b"three"])[0],
         MessageKind.REQUEST: b"ping",
         MessageKind.REPLY: bodies.Reply(
             MESSAGE_ID, token_of(MESSAGE_ID, b"ping"), failed=False, payload=b"pong"
@@ -420,6 +422,7 @@ _ACKNOWLEDGED = {
     MessageKind.REPLY,
     MessageKind.BALLOT,
     MessageKind.PART,
+    MessageKind.MESSAGES,
 }
 
 _FROM_A = {
@@ -456,7 +459,7 @@ def _signed_of(identity: Identity, source: Address, kind: MessageKind, body: byt
         kind=kind,
         leave_out=A_NAME if kind is MessageKind.FIND_GROUP else b"",
         flags=ACKNOWLEDGE if kind in _ACKNOWLEDGED else 0,
-        id=MESSAGE_ID,
+        id=LIST_ID if kind is MessageKind.MESSAGES else MESSAGE_ID,
         source=source,
         key=identity.key,
         origin=origin_of(certificate) if isinstance(source, NodeAddress) else b"",

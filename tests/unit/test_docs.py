@@ -397,14 +397,24 @@ def test_vector_of_a_frame(held: dict[str, Any]) -> None:
 
 def test_vector_of_a_batch_is_read_as_the_document_says() -> None:
     (held,) = [each for each in HELD["frames"] if each["kind"] == "BATCH"]
-    body, payloads = bytes(plain(held["plain"])), []
+    body = bytes(plain(held["plain"]))
     assert body[:16] == b"\x66" * 12 + bytes(4)
-    rest = body[16:]
+    assert listed(body[16:]) == [b"one", b"", b"three"]
+
+
+def test_vector_of_a_list_is_read_as_the_document_says() -> None:
+    (held,) = [each for each in HELD["messages"] if each["kind"] == "MESSAGES"]
+    assert plain(held["signed_plain"])[4] == b"\x66" * 12 + bytes(4)
+    assert listed(bytes.fromhex(held["body"])) == [b"one", b"", b"three"]
+
+
+def listed(rest: bytes) -> list[bytes]:
+    payloads = []
     while rest:
         (length,) = struct.unpack_from(">I", rest)
         payloads.append(rest[4 : 4 + length])
         rest = rest[4 + length :]
-    assert payloads == [b"one", b"", b"three"]
+    return payloads
 
 
 @pytest.mark.parametrize("held", HELD["messages"], ids=lambda held: str(held["kind"]))
@@ -422,7 +432,7 @@ def test_vector_of_a_routed_message(held: dict[str, Any]) -> None:
     envelope = msgspec.msgpack.encode([0, 0, bytes.fromhex(held["signed"]), signature])
     assert envelope.hex() == held["envelope"]
     record = MESSAGE_BODIES[kind]
-    if record is not None:
+    if record is not None and issubclass(record, msgspec.Struct):
         assert messages.decode(record, bytes.fromhex(held["body"])) is not None
 
 
