@@ -2,8 +2,9 @@
 
 A and C share one process and one core, B has another process and the other core. The messages are
 sealed beforehand, and C only counts them: what is stated is B's work alone, records opened and
-sealed, duplicates and next hop looked up. Beside it in the same run: what B takes in of one-hop
-messages sent directly to it, and pyzmq CURVE's PULL in one hop, where pyzmq is installed.
+sealed, duplicates and next hop looked up. They go alone, each with a signature, and in lists, each
+under one signature; both are counted in messages. Beside it in the same run: what B takes in of
+direct messages of A, in batches, and what a PULL socket of pyzmq CURVE does, where it is installed.
 
     python -m bench.forward [--messages 40000] [--rounds 5]
 """
@@ -24,6 +25,8 @@ from typing import IO, Any
 
 import uvloop
 
+from routing._batch import BATCH_ID_BYTES, LIST_BYTES_MAX, MESSAGE_HEADER_BYTES, pack_list
+from routing.batching import batch_id
 from routing.config import Config
 from routing.core import Core
 from routing.events import Message
@@ -40,6 +43,16 @@ AT_ONCE = 256
 
 UNDERWAY_MAX = 1_000
 """Messages on their way: with more, B would close C as a slow reader, C having half a core."""
+
+LISTS_AT_ONCE = 4
+LISTS_UNDERWAY_MAX = 8
+"""The same of frames with a list: with the next few together less than a megabyte."""
+
+LIST = [PAYLOAD] * (LIST_BYTES_MAX // (len(PAYLOAD) + MESSAGE_HEADER_BYTES))
+"""As many messages as a list holds."""
+
+TIMES = 10
+"""So many times as many messages go in lists as alone: what is to be timed must take some time."""
 
 CURVE_PORTS = "tcp://127.0.0.1:*"
 
@@ -134,6 +147,22 @@ def counting(node: Node) -> list[int]:
     return arrived
 
 
+def sealed_lists(source: Node, name: bytes, count: int) -> list[Envelope]:
+    """Return so many envelopes, each of a list."""
+    core, (body, end) = core_of(source), pack_list(LIST)
+    assert end == len(LIST)
+    return [
+        core.relay.seal(
+            MessageKind.MESSAGES,
+            NodeAddress(name),
+            body,
+            message_id=batch_id(core.dice.bytes(BATCH_ID_BYTES)),
+            flags=1,
+        )
+        for _ in range(count)
+    ]
+
+
 def sealed(source: Node, name: bytes, count: int) -> list[Envelope]:
     relay = core_of(source).relay
     return [
@@ -148,17 +177,23 @@ async def arrival(arrived: list[int], wanted: int) -> None:
             await asyncio.sleep(0.0002)
 
 
-async def drive(line: Line, bodies: list[bytes], arrived: list[int]) -> float:
+async def drive(
+    line: Line,
+    bodies: list[bytes],
+    arrived: list[int],
+    at_once: int = AT_ONCE,
+    underway_max: int = UNDERWAY_MAX,
+) -> float:
     """Send frames on a line and return how many seconds passed until all had arrived."""
     before = arrived[0]
     wanted = before + len(bodies)
     began = time.perf_counter()
-    for start in range(0, len(bodies), AT_ONCE):
-        for body in bodies[start : start + AT_ONCE]:
+    for start in range(0, len(bodies), at_once):
+        for body in bodies[start : start + at_once]:
             line.send(FrameKind.ROUTED, body, 0)
         line.flush()
         await asyncio.sleep(0)
-        await arrival(arrived, before + start + AT_ONCE - UNDERWAY_MAX)
+        await arrival(arrived, before + start + at_once - underway_max)
     await arrival(arrived, wanted)
     return time.perf_counter() - began
 
@@ -176,6 +211,33 @@ async def one_hop(source: Node, name: bytes, count: int, relay: Relay) -> dict[s
         while (after := relay.ask())["taken"] - before["taken"] < sent:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     took = time.perf_counter() - began
+    return {"per_cpu_s": sent / (after["cpu"] - before["cpu"]), "per_s": sent / took}
+
+
+def copies(envelopes: list[Envelope]) -> list[bytes]:
+    """Return the frames of all copies that a source may send of each: no two are the same."""
+    return [
+        encode(Envelope(0, route, each.signed, each.signature))
+        for each in envelopes
+        for route in range(ROUTES_MAX)
+    ]
+
+
+async def passed_on(
+    relay: Relay,
+    line: Line,
+    bodies: list[bytes],
+    arrived: list[int],
+    messages: int = 1,
+    pace: tuple[int, int] = (AT_ONCE, UNDERWAY_MAX),
+) -> dict[str, float]:
+    """Have B pass on frames with so many messages in each."""
+    before = relay.ask()
+    took = await drive(line, bodies, arrived, *pace)
+    after = relay.ask()
+    passed = after["forwarded"] - before["forwarded"]
+    assert passed >= len(bodies), f"{passed} of {len(bodies)} passed on"
+    sent = len(bodies) * messages
     return {"per_cpu_s": sent / (after["cpu"] - before["cpu"]), "per_s": sent / took}
 
 
@@ -197,26 +259,26 @@ async def forwarded(count: int, rounds: int) -> list[dict[str, float]]:
             line: Line | None = a._serving().tokens.get(token)
             assert line is not None
             arrived = counting(c)
+            to = bytes(c.name)
             for number in range(rounds + 1):
-                bodies = [
-                    encode(Envelope(0, route, each.signed, each.signature))
-                    for each in sealed(a, bytes(c.name), -(-count // ROUTES_MAX))
-                    for route in range(ROUTES_MAX)
-                ]
-                before = relay.ask()
-                took = await drive(line, bodies, arrived)
-                after = relay.ask()
-                passed = after["forwarded"] - before["forwarded"]
-                assert passed >= len(bodies), f"{passed} of {len(bodies)} passed on"
-                cpu = after["cpu"] - before["cpu"]
-                direct = await one_hop(a, others[0], count, relay)
+                bodies = copies(sealed(a, to, -(-count // ROUTES_MAX)))
+                single = await passed_on(relay, line, bodies, arrived)
+                lists = -(-count * TIMES // len(LIST) // ROUTES_MAX)
+                bodies = copies(sealed_lists(a, to, lists))
+                pace = LISTS_AT_ONCE, LISTS_UNDERWAY_MAX
+                listed = await passed_on(relay, line, bodies, arrived, len(LIST), pace)
+                del bodies
+                direct = await one_hop(a, others[0], count * TIMES, relay)
                 if number:  # the first warms up
                     found.append(
                         {
-                            "forward_per_cpu_s": len(bodies) / cpu,
-                            "forward_per_s": len(bodies) / took,
-                            "one_hop_per_cpu_s": direct["per_cpu_s"],
-                            "one_hop_per_s": direct["per_s"],
+                            f"{name}_{what}": value
+                            for name, told in (
+                                ("forward", single),
+                                ("forward_lists", listed),
+                                ("one_hop", direct),
+                            )
+                            for what, value in told.items()
                         }
                     )
     finally:
@@ -294,10 +356,13 @@ def measured(count: int, rounds: int) -> dict[str, Any]:
     figures = medians(uvloop.run(forwarded(count, rounds)))
     if importlib.util.find_spec("zmq") is not None:
         figures |= medians(curve(count, rounds))
-    ratios = {"forward/one_hop": figures["forward_per_cpu_s"] / figures["one_hop_per_cpu_s"]}
-    if "curve_per_cpu_s" in figures:
-        ratios["forward/curve_per_cpu"] = figures["forward_per_cpu_s"] / figures["curve_per_cpu_s"]
-        ratios["forward/curve"] = figures["forward_per_cpu_s"] / figures["curve_per_s"]
+    ratios = {}
+    for way in ("forward", "forward_lists"):
+        rate = figures[f"{way}_per_cpu_s"]
+        ratios[f"{way}/one_hop"] = rate / figures["one_hop_per_cpu_s"]
+        if "curve_per_cpu_s" in figures:
+            ratios[f"{way}/curve_per_cpu"] = rate / figures["curve_per_cpu_s"]
+            ratios[f"{way}/curve"] = rate / figures["curve_per_s"]
     return {"figures": figures, "ratios": ratios}
 
 
