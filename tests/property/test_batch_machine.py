@@ -73,6 +73,64 @@ def test_a_batch_cut_short_or_changed_is_read_as_the_twin_reads_it(
     of(body + body[16:])
 
 
+def of_list(first: bytes, body: bytes) -> None:
+    """Read a list in both ways."""
+    fault = _batch.list_fault(first, body)
+    assert fault == batch_twin.list_fault(first, body)
+    whole = THERE, HERE, KEY, Proof.SIGNATURE
+    ours = _batch.unpack_list(first, body, *whole)
+    theirs = batch_twin.unpack_list(first, body, *whole)
+    assert (ours is None) == (theirs is None) == bool(fault)
+    assert list(map(fields, ours or [])) == list(map(fields, theirs or []))
+    lent = _batch.unpack_list(first, body, *whole, borrowed=True)
+    assert list(map(fields, keep(lent or []))) == list(map(fields, theirs or []))
+    assert _batch.blank_list(body) == batch_twin.blank_list(body)
+    if not _batch.list_fault(bytes(16), body):
+        blank = _batch.unpack_list(bytes(16), _batch.blank_list(body), *whole)
+        assert blank is not None and len(blank) == _batch.list_count(body)
+        assert not any(any(message.payload) for message in blank)
+
+
+@given(PREFIXES, PAYLOADS)
+def test_lists_are_the_twin_s_and_hold_every_payload_in_order(
+    first: bytes, payloads: list[bytes]
+) -> None:
+    start, seen = 0, []
+    while start < len(payloads):
+        body, end = _batch.pack_list(payloads, start)
+        assert (body, end) == batch_twin.pack_list(payloads, start) and end > start
+        assert _batch.survey(payloads, start, _batch.LIST_BYTES_MAX)[0] == end
+        of_list(first, body)
+        messages = _batch.unpack_list(first, body, THERE, HERE, KEY, Proof.SIGNATURE)
+        if end - start == 1:
+            assert messages is None and _batch.list_count(body) == 0
+            seen.append(payloads[start])
+        else:
+            assert messages is not None and _batch.list_count(body) == len(messages)
+            seen += [message.payload for message in messages]
+            assert [message.id for message in messages] == [
+                first[:12] + place.to_bytes(4, "big") for place in range(end - start)
+            ]
+        start = end
+    assert seen == payloads
+
+
+@given(st.one_of(PREFIXES, st.binary(max_size=20)), st.binary(max_size=120))
+def test_any_bytes_are_read_as_the_twin_reads_a_list(first: bytes, body: bytes) -> None:
+    of_list(first, body)
+
+
+@given(PREFIXES, PAYLOADS, st.data())
+def test_a_list_cut_short_or_changed_is_read_as_the_twin_reads_it(
+    first: bytes, payloads: list[bytes], data: st.DataObject
+) -> None:
+    body, _ = _batch.pack_list(payloads)
+    at = data.draw(st.integers(0, len(body) - 1))
+    of_list(first, body[:at])
+    of_list(first, body[:at] + bytes([data.draw(st.integers(0, 255))]) + body[at + 1 :])
+    of_list(first, body + body)
+
+
 @given(PAYLOADS, st.data())
 def test_survey_is_the_twin_s(payloads: list[bytes], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(payloads)))

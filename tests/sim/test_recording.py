@@ -48,7 +48,7 @@ Speech = tuple[int, int, int, int]
 @given(
     seed=st.integers(0, 1 << 30),
     speeches=st.lists(
-        st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2_000)),
+        st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 5), st.integers(0, 2_000)),
         max_size=12,
     ),
     kill=st.integers(0, 5),
@@ -74,15 +74,16 @@ def test_random_runs_replay_to_equal_digests(
 
 
 def speak(world: World, reference: int, source: int, target: int, how: int, size: int) -> None:
-    """Have one node say something: a batch, a request, to a group, to a client."""
+    """Have one node say something: a batch or lists, a request, to a group, to a client."""
     host, core = world.hosts[source], world.hosts[target].core
     if not host.alive or core.name is None:
         return
     to: Address = NodeAddress(core.name)
     kind, payload = MessageKind.MESSAGE, bytes(reversed(range(256))) * (size // 256 + 1)
-    if how == 0:
+    if how in (0, 4, 5):
         many = [payload[: size % 700], *[payload[:100]] * 20]
-        world.tell(host, SubmittedMany(reference, to, many, True))
+        far = to if how != 5 else ClientAddress(core.name, world.hosts[5].key)
+        world.tell(host, SubmittedMany(reference, far, many, True, how == 4))
         return
     if how == 1:
         kind = MessageKind.REQUEST

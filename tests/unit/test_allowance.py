@@ -24,6 +24,20 @@ def test_burst_of_one_second_passes_and_the_next_waits_for_its_share() -> None:
     assert allowance.take(1, SECOND // 10)
 
 
+def test_several_at_once_cost_as_much_as_one_by_one() -> None:
+    together, alone = bucket(10), bucket(10)
+    assert together.take(6, 0, 6) and all(alone.take(1, 0) for _ in range(6))
+    assert together == alone
+    assert not together.take(1, 0, 5) and together.wait(1, 0, 5) == SECOND // 10
+
+
+def test_more_at_once_than_a_second_has_pass_when_it_is_full_and_leave_a_debt() -> None:
+    allowance = bucket(10)
+    assert allowance.wait(1, 0, 30) == 0
+    allowance.reserve(1, 0, 30)
+    assert allowance.wait(1, 0) == 2 * SECOND + SECOND // 10
+
+
 def test_bytes_are_bounded_beside_messages() -> None:
     allowance = bucket(10, 1_000)
     assert allowance.take(900, 0)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from routing._batch import BATCH_BYTES_MAX, pack, survey, unpack, volume
+from routing._batch import (
+    BATCH_BYTES_MAX,
+    LIST_BYTES_MAX,
+    list_count,
+    pack,
+    pack_list,
+    survey,
+    unpack,
+    unpack_list,
+    volume,
+)
 from routing.errors import UsageError
 from routing.events import Proof
 from routing.messages import NodeAddress
@@ -65,6 +75,29 @@ def test_large_body_may_hold_one_message_only() -> None:
 )
 def test_what_is_no_batch_makes_nothing(body: bytes) -> None:
     assert read(body) is None
+
+
+def test_list_leaves_room_for_its_envelope_and_no_more() -> None:
+    full = LIST_BYTES_MAX - 2 * 4
+    assert pack_list([bytes(full), b""]) == (b"\0\0\xfd\xf8" + bytes(full + 4), 2)
+    assert pack_list([bytes(full), b"x"])[1] == 1
+    assert pack_list([bytes(200_000), b"x"])[1] == 1, "what does not fit goes alone"
+    assert LIST_BYTES_MAX + 512 == BATCH_BYTES_MAX + 5
+
+
+def test_list_is_made_of_bytes_from_a_place_of_it() -> None:
+    with pytest.raises(UsageError, match="payload of type bytearray must be bytes"):
+        pack_list([b"x", bytearray(b"y")])  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="start=2 must be 0 to 0"):
+        pack_list([b"x"], 2)
+
+
+def test_full_list_of_nothing_is_read_and_one_more_is_not() -> None:
+    most = LIST_BYTES_MAX // 4
+    found = unpack_list(FIRST, bytes(4 * most), HERE, HERE, b"", Proof.SIGNATURE)
+    assert found is not None and len(found) == most == list_count(bytes(4 * most))
+    assert list_count(bytes(4 * most + 4)) == 0
+    assert unpack_list(FIRST, bytes(4 * most + 4), HERE, HERE, b"", Proof.SIGNATURE) is None
 
 
 def test_volume_is_of_bytes_only() -> None:

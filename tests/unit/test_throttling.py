@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from routing._batch import pack_list
 from routing.actions import Deliver, Failed
+from routing.batching import batch_id
 from routing.bodies import Acknowledged, Part
 from routing.errors import CloseCode
-from routing.inputs import Submitted
+from routing.inputs import Submitted, SubmittedMany
 from routing.limits import SECOND, Limits
 from routing.messages import (
     Address,
     Admit,
     ClientAddress,
     Direct,
+    Envelope,
     FrameKind,
     GroupAddress,
     HelloRole,
@@ -62,6 +65,34 @@ def test_client_is_told_its_bound_when_it_is_admitted() -> None:
     said = wire.hello(HelloRole.CLIENT)
     (admit,) = said.frames(wire, FrameKind.ADMIT, Admit)
     assert (admit.messages_per_s, admit.bytes_per_s) == (10, 20_000)
+
+
+def test_list_costs_a_client_as_much_as_its_messages() -> None:
+    stage, friend, wire = proxy()
+    body = pack_list([b"x"] * 10)[0]
+    for _ in range(2):
+        said = wire.routed(list_of(stage, body))
+        assert len(said.envelopes(friend, MessageKind.MESSAGES)) == 1
+        assert throttled(said, wire) == []
+    said = wire.routed(list_of(stage, body))
+    (told,) = throttled(said, wire)
+    assert told.wait_ms == 1_000 and said.envelopes(friend, MessageKind.MESSAGES) == []
+    assert stage.core.counters["client.throttled"] == 1
+
+
+def test_what_is_no_list_costs_a_client_one_message() -> None:
+    stage, friend, wire = proxy()
+    for _ in range(20):
+        said = wire.routed(list_of(stage, pack_list([b"x"] * 10)[0] + b"?"))
+        assert throttled(said, wire) == [], "whom it is for refuses it"
+        assert len(said.envelopes(friend, MessageKind.MESSAGES)) == 1
+    assert len(throttled(wire.routed(list_of(stage, b"")), wire)) == 1
+
+
+def list_of(stage: Stage, body: bytes) -> Envelope:
+    first = batch_id(stage.core.dice.bytes(16))
+    to = NodeAddress(FRIEND.name)
+    return CLIENT.seal(MessageKind.MESSAGES, to, body, proxy=stage.name, message_id=first)
 
 
 def test_what_is_beyond_the_bound_is_not_passed_on_and_its_sender_is_told_when_it_would_be() -> (
@@ -325,3 +356,32 @@ def test_parts_of_a_large_message_keep_the_bound() -> None:
             said.extend(wire.routed(FAR.seal(MessageKind.ACKNOWLEDGED, there, body)))
         said = stage.wait(SECOND // 100)
     assert 3 * SECOND < stage.now - began < 6 * SECOND, "100,000 bytes at 20,000 a second"
+
+
+def test_client_is_refused_lists_beyond_its_allowance_as_one() -> None:
+    stage, wire = client()
+    to = NodeAddress(FAR.name)
+    said = stage.hear(SubmittedMany(7, to, [b"x"] * 10, True))
+    assert len(said.envelopes(wire, MessageKind.MESSAGES)) == 1
+    said = stage.hear(SubmittedMany(20, to, [b"x"] * 5, True))
+    assert said.envelopes(wire, MessageKind.MESSAGES) == []
+    reason = "throttled: our proxy allows no more now; wait 500 ms"
+    assert said.of(Failed) == [Failed(20, reason)]
+    stage.wait(SECOND // 2)
+    said = stage.hear(SubmittedMany(20, to, [b"x"] * 5, False))
+    assert len(said.envelopes(wire, MessageKind.MESSAGES)) == 1 and said.of(Failed) == []
+
+
+def test_list_that_the_proxy_has_put_off_leaves_again_or_fails_each() -> None:
+    stage, wire = client()
+    to = NodeAddress(FAR.name)
+    said = stage.hear(SubmittedMany(7, to, [b"x"] * 3, True))
+    (first,) = said.envelopes(wire, MessageKind.MESSAGES)
+    kept = opened(Signed, first.signed).id
+    wire.say(FrameKind.THROTTLED, Throttled(kept, 100))
+    (again,) = stage.wait(SECOND // 5).envelopes(wire, MessageKind.MESSAGES)
+    assert again == first
+    said = stage.hear(SubmittedMany(20, to, [b"x"] * 3, False))
+    (once,) = said.envelopes(wire, MessageKind.MESSAGES)
+    said = wire.say(FrameKind.THROTTLED, Throttled(opened(Signed, once.signed).id, 100))
+    assert [each.reference for each in said.of(Failed)] == [20, 21, 22]
