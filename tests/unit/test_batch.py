@@ -82,7 +82,7 @@ def test_list_leaves_room_for_its_envelope_and_no_more() -> None:
     assert pack_list([bytes(full), b""]) == (b"\0\0\xfd\xf8" + bytes(full + 4), 2)
     assert pack_list([bytes(full), b"x"])[1] == 1
     assert pack_list([bytes(200_000), b"x"])[1] == 1, "what does not fit goes alone"
-    assert LIST_BYTES_MAX + 512 == BATCH_BYTES_MAX + 5
+    assert LIST_BYTES_MAX + 512 == 65_536
 
 
 def test_list_is_made_of_bytes_from_a_place_of_it() -> None:
