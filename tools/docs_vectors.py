@@ -18,6 +18,7 @@ from routing import bodies, membership
 from routing import messages as wire
 from routing._batch import pack, pack_list
 from routing._frames import FrameWriter
+from routing.authority import ANSWERED_KINDS
 from routing.certificates import certified_name, founding_certificate, origin_of
 from routing.channel import Channel, Handshake
 from routing.identity import Identity, verify
@@ -417,13 +418,7 @@ def _body(kind: MessageKind) -> Struct | bytes:
     return found[kind]
 
 
-_ACKNOWLEDGED = {
-    MessageKind.REQUEST,
-    MessageKind.REPLY,
-    MessageKind.BALLOT,
-    MessageKind.PART,
-    MessageKind.MESSAGES,
-}
+_ACKNOWLEDGED = ANSWERED_KINDS - {MessageKind.MESSAGE}
 
 _FROM_A = {
     MessageKind.CONNECT_REQUEST,
