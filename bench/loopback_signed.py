@@ -82,6 +82,18 @@ class Signed(Ours):
     def __init__(self, delivery: Delivery) -> None:
         self.delivery = delivery
 
+    async def say(self, node: routing.Node, to: routing.NodeAddress, payload: bytes) -> int:
+        """Send some messages and return how many."""
+        sent = 0
+        for _ in range(TOGETHER):
+            try:
+                await node.send(to, payload, signed=True, delivery=self.delivery)
+                sent += 1
+            except routing.TooBusy:
+                # As many as may be are yet to be acknowledged.
+                await asyncio.sleep(0.001)
+        return sent
+
     def stream(self, port: str, size: int, seconds: float, connections: int) -> None:
         """See `Contestant`."""
 
@@ -94,13 +106,7 @@ class Signed(Ours):
             payload, sent, began = bytes(size), 0, time.process_time()
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
-                for _ in range(TOGETHER):
-                    try:
-                        await node.send(to, payload, signed=True, delivery=self.delivery)
-                        sent += 1
-                    except routing.TooBusy:
-                        # As many as may be are yet to be acknowledged.
-                        await asyncio.sleep(0.001)
+                sent += await self.say(node, to, payload)
                 await asyncio.sleep(0)
             cpu_us = (time.process_time() - began) / max(1, sent) * 1e6
 
@@ -113,25 +119,11 @@ class Signed(Ours):
 class Lists(Signed):
     """Two nodes; a list of messages has one signature."""
 
-    def stream(self, port: str, size: int, seconds: float) -> None:
-        """See `Contestant`."""
-        before = primitives()
-        cpu_us = 0.0
-
-        async def send(node: routing.Node, to: routing.NodeAddress) -> None:
-            nonlocal cpu_us
-            many, sent, began = [bytes(size)] * batch_of(size), 0, time.process_time()
-            until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
-                await node.send_many(to, many, signed=True, delivery=self.delivery)
-                sent += len(many)
-                await asyncio.sleep(0)
-            cpu_us = (time.process_time() - began) / max(1, sent) * 1e6
-
-        routing.run(self._as_client(port, send))
-        after = primitives()
-        found = {name: (before[name] + after[name]) / 2 for name in before}
-        print(json.dumps({**found, "sender_cpu_us": cpu_us}), flush=True)
+    async def say(self, node: routing.Node, to: routing.NodeAddress, payload: bytes) -> int:
+        """See `Signed`."""
+        many = [payload] * batch_of(len(payload))
+        await node.send_many(to, many, signed=True, delivery=self.delivery)
+        return len(many)
 
 
 NAMES: dict[str, Callable[[], Contestant]] = {

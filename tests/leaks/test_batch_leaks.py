@@ -10,7 +10,9 @@ __all__: list[str] = []
 
 SCRIPT = """
 import gc, resource
-from routing._batch import pack, survey, unpack, volume
+from routing._batch import (
+    blank_list, list_fault, pack, pack_list, survey, unpack, unpack_list, volume
+)
 from routing._message import give_back, keep, lend
 from routing.events import Message, Proof
 from routing.messages import NodeAddress
@@ -22,6 +24,12 @@ def round():
     survey(PAYLOADS, 0, 1_000_000)
     body, _ = pack(FIRST, PAYLOADS)
     volume(PAYLOADS)
+    listed, _ = pack_list(PAYLOADS)
+    whole = HERE, HERE, bytes(32), Proof.SIGNATURE
+    assert len(unpack_list(FIRST, listed, *whole)) == len(unpack_list(FIRST, listed, *whole, True))
+    assert len(blank_list(listed)) == len(listed) and list_fault(FIRST, listed) == ""
+    assert unpack_list(FIRST, listed[:-1], *whole) is None
+    assert list_fault(FIRST, listed[:-1]) == "overrun"
     messages = unpack(body, HERE, HERE, bytes(32), Proof.CHANNEL)
     assert unpack(body[:-1], HERE, HERE, bytes(32), Proof.CHANNEL) is None
     for message in messages[:20]:

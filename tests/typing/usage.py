@@ -54,6 +54,7 @@ async def use_node(name: routing.Name) -> bytes:
         assert_type(node.explain(name), list[str])
         await node.send(routing.NodeAddress(name), b"payload", wait=True)
         await node.send_many(routing.GroupAddress(name), [b"one", b"two"])
+        await node.send_many(routing.NodeAddress(name), [b"one"], signed=True)
         ours = routing.Authority(routing.AuthorityKind.ELEMENT_GROUP, name)
         await node.send(routing.NodeAddress(name), b"we", authority=ours, id=bytes(16))
         agreed: bytes = await node.request(routing.GroupAddress(name), b"ping", quorum=True)
