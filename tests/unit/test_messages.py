@@ -163,7 +163,7 @@ def test_address_of_an_unknown_form_is_none() -> None:
 def test_kinds_have_the_numbers_of_the_protocol() -> None:
     assert [kind.value for kind in FrameKind] == list(range(1, 20))
     assert [role.value for role in HelloRole] == [1, 2, 3, 4, 5]
-    assert [kind.value for kind in MessageKind] == list(range(1, 24))
+    assert [kind.value for kind in MessageKind] == list(range(1, 25))
 
 
 def test_what_is_signed_differs_by_purpose_and_by_network() -> None:

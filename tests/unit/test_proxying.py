@@ -289,6 +289,7 @@ MAY = {
         MessageKind.BUSY,
         MessageKind.PART,
         MessageKind.MESSAGE,
+        MessageKind.MESSAGES,
         MessageKind.REQUEST,
         MessageKind.REPLY,
         MessageKind.FIND_GROUP,
