@@ -31,7 +31,7 @@ from routing.names import distance
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Delivery", "Underway"]
+__all__ = ["Delivery", "Underway", "target_of"]
 
 REFUSED_LEAST = 4
 """Copies that must be answered Unroutable before nobody has the name, with fewer first hops."""
@@ -108,6 +108,7 @@ class Delivery:
         if launched or part:
             self.underway[message_id] = entry
             self.bytes += len(envelope.signed)
+            self.core.lists.account(entry, 1)
         else:
             self.core.alarms.cancel(("retry", message_id))
         return launched
@@ -135,7 +136,7 @@ class Delivery:
             least = core.limits.find_retry_ns + core.limits.acknowledge_low_ns
         patience = core.hops.patience(target_of(entry.destination), silences, least)
         core.alarm("retry", message_id, patience)
-        priority = BULK if entry.part else 0
+        priority = BULK if entry.part or (entry.count > 1 and silences) else 0
         return core.relay.launch(entry.envelope, entry.destination, hop=hop, priority=priority)
 
     def _choose(self, entry: Underway) -> bytes:
@@ -178,7 +179,9 @@ class Delivery:
         """A copy that has waited leaves, from the address that we have by now."""
         envelope = self.core.moving.current(entry.envelope)
         self.bytes += len(envelope.signed) - len(entry.envelope.signed)
+        self.core.lists.account(entry, -1)
         entry.envelope, entry.waiting = envelope, False
+        self.core.lists.account(entry, 1)
         self._launch(message_id, entry)
 
     def begin_anew(self, message_id: bytes) -> None:
@@ -321,7 +324,8 @@ class Delivery:
         if entry is not None:
             self.bytes -= len(entry.envelope.signed)
             self.core.alarms.cancel(("retry", message_id))
-            self.core.lists.relieve()
+            self.core.lists.account(entry, -1)
+            self.core.lists.relieve(entry)
 
     def on_stop(self) -> None:
         """Every message under way fails now."""

@@ -109,11 +109,11 @@ def restore_messages(core: Core, memory: MessageMemory) -> None:
     messaging.asked = {each.reference: id for id, each in memory.pending.items()}
     refill(messaging.sent, memory.sent, now)
     refill(core.lists.unwatched, memory.unwatched, now)
-    core.lists.pressed = memory.pressed
     messaging.consumed.load(memory.consumed)
     delivery = core.delivery
     delivery.underway = memory.underway
     delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
+    core.lists.load(pressed=memory.pressed)
     core.parts.load(memory.parts)
     core.assembly.open = memory.assemblies
     restore_direct(core, memory.direct)

@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from routing._inbound import repeat_digest
-from routing.actions import BULK
 from routing.authority import ANSWERED_KINDS, claim_fault
 from routing.bodies import Unroutable
 from routing.limits import HOPS_MAX, ROUTES_MAX
 from routing.links import Arrival, Link
+from routing.lists import haste
 from routing.messages import (
     Address,
     Authority,
@@ -314,7 +314,7 @@ class Relay:
             self.pass_on(
                 onward,
                 Envelope(envelope.hops + 1, envelope.route, envelope.signed, envelope.signature),
-                BULK if signed.kind is MessageKind.PART else 0,
+                haste(signed, envelope.route),
             )
             core.count("routed.forwarded")
         elif grouped:

@@ -7,12 +7,13 @@ import struct
 import pytest
 
 from routing._batch import LIST_BYTES_MAX, list_fault, pack_list, unpack_list
-from routing.actions import Deliver, DeliverMany, Failed, Relieved
+from routing.actions import Deliver, DeliverMany, Failed, Relieved, Send
 from routing.batching import nth_id
 from routing.bodies import Acknowledged, Unroutable
 from routing.events import Message, Proof
 from routing.inputs import StopRequested, SubmittedMany
 from routing.limits import SECOND, Limits
+from routing.lists import WINDOW_BYTES
 from routing.messages import (
     ACKNOWLEDGE,
     Address,
@@ -25,6 +26,7 @@ from routing.messages import (
     MessageKind,
     NodeAddress,
     Signed,
+    encode,
 )
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
@@ -205,6 +207,37 @@ def test_room_is_counted_in_bytes_too() -> None:
     assert failed.reference == 200 and failed.reason.startswith("busy")
 
 
+def test_source_waits_for_acknowledgements_before_the_way_is_full() -> None:
+    stage, one, two = pair()
+    many, sent = [bytes(1_000)] * 64, list[Signed]()
+    while not (said := submit(stage, many)).of(Failed):
+        sent += sealed(said, one, two)
+    assert len(sent) == WINDOW_BYTES // len(encode(sent[0])) == 8
+    (failed,) = said.of(Failed)
+    assert failed == Failed(7, "busy: too many messages wait to be acknowledged")
+    said = submit(stage, many, to=NodeAddress(ONE.name), signed=True)
+    assert said.of(Failed) == [], "another destination has a window of its own"
+    to, relieved = NodeAddress(stage.name), []
+    for signed in sent:
+        told = FAR.seal(MessageKind.ACKNOWLEDGED, to, Acknowledged(signed.id))
+        relieved.append(len(one.routed(told).of(Relieved)))
+    assert relieved == [0, 0, 0, 1, 0, 0, 0, 0], "once half of it is free"
+    assert submit(stage, many).of(Failed) == []
+    assert list(stage.core.lists.flying) == [ONE.name, FAR.name]
+
+
+@pytest.mark.parametrize(
+    ("flags", "route", "priority"), [(ACKNOWLEDGE, 0, 0), (ACKNOWLEDGE, 1, 3), (0, 0, 3)]
+)
+def test_list_that_may_be_lost_is_passed_on_as_bulk(flags: int, route: int, priority: int) -> None:
+    stage, one, two = pair()
+    to, body = NodeAddress(TWO.name), pack_list(TEXTS)[0]
+    envelope = FAR.seal(MESSAGES, to, body, message_id=FIRST, flags=flags, route=route)
+    sends = [each for each in one.routed(envelope).of(Send) if each.token == two.token]
+    assert [each.priority for each in sends if each.kind is FrameKind.ROUTED] == [priority]
+    assert stage.core.counters["routed.forwarded"] >= 1
+
+
 # -- as a client, and its proxy
 
 
@@ -372,4 +405,5 @@ def test_everything_survives_a_snapshot() -> None:
     assert other.core.digest() == stage.core.digest()
     lists = other.core.lists
     assert lists.pressed and len(lists.unwatched) == 1
+    assert lists.flying == stage.core.lists.flying != {}
     assert [each.count for each in other.core.delivery.underway.values()] == [3]
