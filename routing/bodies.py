@@ -167,6 +167,8 @@ class Vouched(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
     key: Bytes32
     name: Bytes32
+    answers: bool
+    """The sender is one of those who answer for the key."""
     vouched: bool
 
 

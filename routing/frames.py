@@ -16,6 +16,8 @@ from routing.messages import (
     Direct,
     FrameKind,
     Hello,
+    IsName,
+    NameIs,
     Neighbours,
     Ping,
     Reachable,
@@ -64,6 +66,8 @@ class Frames:
             FrameKind.DIRECT: (Direct, core.messaging.on_direct),
             FrameKind.REACHABLE: (Reachable, self._on_reachable),
             FrameKind.THROTTLED: (Throttled, self._on_throttled),
+            FrameKind.IS_NAME: (IsName, core.registrar.on_is_name),
+            FrameKind.NAME_IS: (NameIs, core.vouching.on_name_is),
         }
 
         self._raw: dict[FrameKind, Callable[[Link, bytes], None]] = {

@@ -36,7 +36,9 @@ __all__ = [
     "GroupAddress",
     "Hello",
     "HelloRole",
+    "IsName",
     "MessageKind",
+    "NameIs",
     "Neighbours",
     "NodeAddress",
     "Ping",
@@ -106,6 +108,8 @@ class FrameKind(IntEnum):
     UNNEEDED = 17
     THROTTLED = 18
     BATCH = 19
+    IS_NAME = 20
+    NAME_IS = 21
 
 
 class HelloRole(IntEnum):
@@ -332,6 +336,26 @@ class Reachable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     """A proxy to a joiner: could the endpoints you advertise be dialled from here?"""
 
     reachable: bool
+
+
+class IsName(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """To a peer: is this the name of that key? With `listed`, who answers for the key?"""
+
+    key: Bytes32
+    certificate: Certificate
+    listed: bool
+
+
+class NameIs(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A peer's answer about `key` under the name that `IsName` asked about."""
+
+    key: Bytes32
+    name: Bytes32
+    answers: bool
+    """The sender is one of those who answer for the key."""
+    vouched: bool
+    names: Names
+    """Those nearest to the client name of the key, where they were asked for."""
 
 
 class Unneeded(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -19,8 +19,18 @@ from routing.admission import Rate
 from routing.bodies import Record, Records, Register, Vouch, Vouched
 from routing.certificates import certified_name, is_valid
 from routing.limits import GROUP_SIZE, SECOND
-from routing.links import Arrival
-from routing.messages import Certificate, GroupAddress, MessageKind, NodeAddress, decode, encode
+from routing.links import Arrival, Link
+from routing.messages import (
+    Certificate,
+    FrameKind,
+    GroupAddress,
+    IsName,
+    MessageKind,
+    NameIs,
+    NodeAddress,
+    decode,
+    encode,
+)
 from routing.names import client_name, short
 from routing.responding import is_own_reply_address
 
@@ -252,15 +262,43 @@ class Registrar:
         asked = decode(Vouch, signed.body)
         if asked is None or not is_own_reply_address(asked.reply_to, signed):
             core.count("vouch.malformed")
-        elif not self.answers_for(asked.key):
-            core.count("vouch.not_ours")
-        elif not self.vouch_rate.allow(signed.key, core.now):
-            core.count("vouch.too_often")
-        else:
+            return
+        verdict = self._verdict(asked.key, asked.certificate, signed.key)
+        if verdict is not None:
             name = certified_name(asked.key, asked.certificate)
-            vouched = self.vouch(asked.key, asked.certificate, signed.key)
-            body = encode(Vouched(asked.key, name, vouched))
+            body = encode(Vouched(asked.key, name, *verdict))
             core.relay.send(MessageKind.VOUCHED, asked.reply_to, body)
+
+    def on_is_name(self, link: Link, asked: IsName) -> None:
+        """As `on_vouch`, by a peer over its own connection: the channel says who asks."""
+        core, key = self.core, asked.key
+        verdict = self._verdict(key, asked.certificate, link.key)
+        if verdict is None:
+            return
+        names: list[bytes] = []
+        if asked.listed and verdict[0]:
+            # One more than there are members for the asker, who counts itself in, and one for each
+            # name of the key.
+            near = core.table.group(client_name(key), GROUP_SIZE + 3)
+            names = [name for name in near if name != link.name]
+        name = certified_name(key, asked.certificate)
+        core.send(link, FrameKind.NAME_IS, NameIs(key, name, *verdict, names))
+
+    def _verdict(
+        self, key: bytes, certificate: Certificate, asker: bytes
+    ) -> tuple[bool, bool] | None:
+        """Return whether we answer for a key, and whether this is its name; None: asked too often.
+
+        Who is told that we do not answer for it asks another instead of asking us again.
+        """
+        core = self.core
+        if not self.vouch_rate.allow(asker, core.now):
+            core.count("vouch.too_often")
+            return None
+        if not self.answers_for(key):
+            core.count("vouch.not_ours")
+            return False, False
+        return True, self.vouch(key, certificate, asker)
 
     def vouch(self, key: bytes, certificate: Certificate, asker: bytes) -> bool:
         """Say whether a name is that of a key; one that has none known to us has this from now."""

@@ -241,6 +241,8 @@ ALLOWED: Final[dict[LinkRole, frozenset[FrameKind]]] = {
         FrameKind.DIRECT,
         FrameKind.BATCH,
         FrameKind.UNNEEDED,
+        FrameKind.IS_NAME,
+        FrameKind.NAME_IS,
     },
     LinkRole.BOOTSTRAP: _HANGING
     | {

@@ -1,7 +1,8 @@
 """Before we dial for a key that is new to us: do those who answer for it know it by this name?
 
 Two questions, by different first hops, find out who answers for the key; of those that both answers
-agree on, more than half must vouch for the name. What is known so is remembered for a while, and so
+agree on, more than half must vouch for the name. A peer is asked over our own connection: the
+channel says who answers, and nobody has to sign. What is known so is remembered for a while, and so
 is whom we were connected with. With fewer than 8 peers arithmetic suffices: there is no group to
 ask. What those who are asked look at is in `registrar`.
 """
@@ -18,17 +19,20 @@ from routing.admission import choose_victim
 from routing.bodies import ConnectRequest, FindGroup, GroupIs, Vouch, Vouched
 from routing.endpoints import source_group
 from routing.limits import GROUP_SIZE, ROUTES_MAX
-from routing.links import Arrival, host_of
+from routing.links import Arrival, Link, host_of
 from routing.messages import (
     Certificate,
+    FrameKind,
     GroupAddress,
+    IsName,
     MessageKind,
+    NameIs,
     NodeAddress,
     ViaAddress,
     decode,
     encode,
 )
-from routing.names import client_name, nearest
+from routing.names import client_name, distance, nearest
 
 if TYPE_CHECKING:
     from routing.attempts import Attempt
@@ -41,7 +45,8 @@ VIEWS: Final = 2
 
 
 SPARE: Final = 1
-"""Members asked at first beyond those that must vouch; the others are asked if these do not."""
+"""Members asked at first beyond those that must vouch, unless all that are asked are peers: what
+goes over our own connections is not lost. The others are asked if these do not vouch."""
 
 
 ROUNDS: Final = 3
@@ -73,8 +78,12 @@ class Inquiry(Struct):
     """In which these members were asked."""
     asked: dict[bytes, int] = {}
     """Name -> how often; not all members at first, for a majority is enough."""
+    peers: list[bytes] = []
+    """Names of peers that were asked over their connections and have not answered yet."""
     voices: dict[bytes, tuple[bytes, bool]] = {}
     """Key of who was asked -> its name, and whether it vouches."""
+    passed: list[bytes] = []
+    """Members that have said that they do not answer for the key."""
     tries: int = 0
 
     @property
@@ -211,8 +220,7 @@ class Vouching:
         core.alarm("vouch", inquiry.key + inquiry.name, core.limits.vouch_retry_ns)
         if inquiry.members:
             inquiry.rounds += 1
-            for name in self._silent(inquiry):
-                self._ask(inquiry, name)
+            self._ask_silent(inquiry)
             if inquiry.rounds == ROUNDS:
                 inquiry.views = {}
         if not inquiry.settled:
@@ -234,8 +242,17 @@ class Vouching:
     def _others(self, inquiry: Inquiry, names: list[bytes]) -> list[bytes]:
         """Return the at most 8 of these that answer for the key: not its own node."""
         target = client_name(inquiry.key)
-        own = (inquiry.name, self.core.table.name_of_key(inquiry.key))
-        return nearest(target, [name for name in names if name not in own], GROUP_SIZE)
+        table = self.core.table
+        own = (inquiry.name, table.name_of_key(inquiry.key))
+        # Who lists them may not know yet whom we hold ourselves; those we asked in vain are none.
+        spoken = [name for name, _ in inquiry.voices.values()]
+        held = [
+            name
+            for name in table.group(target, GROUP_SIZE + len(own))
+            if name in spoken or (name not in inquiry.passed and inquiry.asked.get(name, 0) < 2)
+        ]
+        known = dict.fromkeys([*names, *held])
+        return nearest(target, [name for name in known if name not in own], GROUP_SIZE)
 
     def _find(self, inquiry: Inquiry) -> None:
         """Ask by first hops that were not taken yet, as many as views are missing."""
@@ -249,22 +266,41 @@ class Vouching:
         for hop in turn:
             if hop not in inquiry.hops:
                 inquiry.hops.append(hop)
-            core.count("vouch.find_asked")
-            core.relay.send(
-                MessageKind.FIND_GROUP,
-                GroupAddress(target),
-                encode(FindGroup(target, ViaAddress(hop, core.name))),
-                hop=hop,
-                route=(inquiry.tries - 1) % ROUTES_MAX,
-                leave_out=core.name,
-            )
+            if hop not in inquiry.asked and self._may_answer(target, hop):
+                inquiry.asked[hop] = 1
+                self._ask_peer(inquiry, hop, listed=True)
+            else:
+                self._find_by(inquiry, hop)
+
+    def _may_answer(self, target: bytes, peer: bytes) -> bool:
+        """Tell whether a peer seems to be one of the 8 nearest to `target`, whom it knows itself.
+
+        It is about as near to it as our own 8th nearest is to us.
+        """
+        table = self.core.table
+        radius = distance(table.own, table.close_group()[-1]).bit_length()
+        return distance(target, peer).bit_length() <= radius
+
+    def _find_by(self, inquiry: Inquiry, hop: bytes) -> None:
+        """Ask by this first hop who is nearest."""
+        core, target = self.core, client_name(inquiry.key)
+        assert core.name is not None
+        core.count("vouch.find_asked")
+        core.relay.send(
+            MessageKind.FIND_GROUP,
+            GroupAddress(target),
+            encode(FindGroup(target, ViaAddress(hop, core.name))),
+            hop=hop,
+            route=(inquiry.tries - 1) % ROUTES_MAX,
+            leave_out=core.name,
+        )
 
     def on_group(self, arrival: Arrival, answer: GroupIs) -> bool:
         """A GroupIs; tell whether it answers a question of ours.
 
         Whom an answer came by is told by its destination, which the answerer has signed.
         """
-        core, to = self.core, arrival.signed.destination
+        to = arrival.signed.destination
         asked = [
             each
             for each in self.open.values()
@@ -273,14 +309,19 @@ class Vouching:
             and client_name(each.key) == answer.target
         ]
         for inquiry in asked:
-            assert isinstance(to, ViaAddress) and core.name is not None
-            if inquiry.settled or to.hop in inquiry.views:
-                continue
-            inquiry.views[to.hop] = self._others(inquiry, [core.name, *answer.names])
-            members = self._agreed(inquiry)
-            if members:
-                self._begin_with(inquiry, members)
+            assert isinstance(to, ViaAddress)
+            self._take_view(inquiry, to.hop, answer.names)
         return bool(asked)
+
+    def _take_view(self, inquiry: Inquiry, hop: bytes, names: list[bytes]) -> None:
+        """Who the members are, by what came through this first hop."""
+        core = self.core
+        if inquiry.settled or hop in inquiry.views or core.name is None:
+            return
+        inquiry.views[hop] = self._others(inquiry, [core.name, *names])
+        members = self._agreed(inquiry)
+        if members:
+            self._begin_with(inquiry, members)
 
     def _agreed(self, inquiry: Inquiry) -> list[bytes]:
         """Return those that two views agree on: more than half of either, else nobody."""
@@ -294,21 +335,29 @@ class Vouching:
         return []
 
     def _begin_with(self, inquiry: Inquiry, members: list[bytes]) -> None:
-        """Ask so many that one may be silent, ourselves and our peers first: they are near."""
+        """Ask so many that one may be silent, ourselves and our peers first: they hear us."""
         core = self.core
         inquiry.members, inquiry.rounds = members, 1
         if core.name in members:
             vouched = core.registrar.vouch(inquiry.key, inquiry.certificate, core.key)
             inquiry.voices[core.key] = (core.name, vouched)
-        enough = len(members) // 2 + 1 + SPARE - sum(inquiry.said.values())
-        for name in self._silent(inquiry)[: max(0, enough)]:
-            self._ask(inquiry, name)
+        self._ask_silent(inquiry)
         self._weigh(inquiry)
+
+    def _ask_silent(self, inquiry: Inquiry) -> None:
+        """Ask as many as are missing, and one to spare where a question may be lost."""
+        silent, table = self._silent(inquiry), self.core.table
+        enough = max(0, len(inquiry.members) // 2 + 1 - sum(inquiry.said.values()))
+        if any(name not in table or name in inquiry.asked for name in silent[:enough]):
+            enough += SPARE
+        for name in silent[:enough]:
+            self._ask(inquiry, name)
 
     def _silent(self, inquiry: Inquiry) -> list[bytes]:
         """Return the members that have not answered, those first that it is best to ask."""
         said, asked, table = inquiry.said, inquiry.asked, self.core.table
         silent = [name for name in inquiry.members if name not in said]
+        silent = [name for name in silent if name not in inquiry.passed]
         silent.sort(key=lambda name: (asked.get(name, 0), name not in table))
         return silent
 
@@ -318,7 +367,10 @@ class Vouching:
         assert core.name is not None
         again = inquiry.asked.get(name, 0)
         inquiry.asked[name] = again + 1
-        ways = [name] if name in core.table and not again else core.hops.ways(name)
+        if name in core.table and not again:
+            self._ask_peer(inquiry, name, listed=False)
+            return
+        ways = core.hops.ways(name)
         if not ways:
             core.count("vouch.no_path")
             return
@@ -339,11 +391,57 @@ class Vouching:
         if source.name not in inquiry.asked or signed.key in inquiry.voices:
             core.count("vouched.not_counted")
             return
-        inquiry.voices[signed.key] = (source.name, answer.vouched)
-        unasked = [name for name in self._silent(inquiry) if name not in inquiry.asked]
-        if not answer.vouched and unasked:
-            self._ask(inquiry, unasked[0])
+        if answer.answers:
+            self._take_voice(inquiry, signed.key, source.name, vouched=answer.vouched)
+        else:
+            self._pass_by(inquiry, source.name)
+
+    def _ask_peer(self, inquiry: Inquiry, name: bytes, *, listed: bool) -> None:
+        """Ask a peer over our own connection; with `listed` who the members are, too."""
+        core = self.core
+        core.count("vouch.peer_asked")
+        link = core.link_to(name)
+        inquiry.peers.append(name)
+        core.send(link, FrameKind.IS_NAME, IsName(inquiry.key, inquiry.certificate, listed))
+        core.suspects.on_use(link)
+
+    def on_name_is(self, link: Link, answer: NameIs) -> None:
+        """A peer's answer; one that does not answer for the key leaves its turn to another."""
+        core, name = self.core, link.name
+        inquiry = self.open.get(answer.key + answer.name)
+        if inquiry is None or name not in inquiry.peers:
+            core.count("name_is.unasked")
+            return
+        inquiry.peers.remove(name)
+        if answer.answers:
+            if link.key not in inquiry.voices:
+                self._take_voice(inquiry, link.key, name, vouched=answer.vouched)
+            if answer.names and name in inquiry.hops:
+                self._take_view(inquiry, name, answer.names)
+            return
+        if name in inquiry.hops and not inquiry.settled:
+            self._find_by(inquiry, name)
+        self._pass_by(inquiry, name)
+
+    def _pass_by(self, inquiry: Inquiry, name: bytes) -> None:
+        """One that we took for a member says that it is none."""
+        self.core.count("vouch.passed_by")
+        if name not in inquiry.passed:
+            inquiry.passed.append(name)
+        if name in inquiry.members:
+            self._ask_another(inquiry)
+
+    def _take_voice(self, inquiry: Inquiry, key: bytes, name: bytes, *, vouched: bool) -> None:
+        inquiry.voices[key] = (name, vouched)
+        if not vouched:
+            self._ask_another(inquiry)
         self._weigh(inquiry)
+
+    def _ask_another(self, inquiry: Inquiry) -> None:
+        """Ask a member that was not asked yet in place of one that does not vouch."""
+        unasked = [name for name in self._silent(inquiry) if name not in inquiry.asked]
+        if unasked:
+            self._ask(inquiry, unasked[0])
 
     # -- deciding
 

@@ -70,16 +70,16 @@ contacts that is no founder; REFUSE closes NOT_CONNECTED, and a founder admits J
 _ROWS: Final = {
     #                          HELLO ACK CONFIRMATION SECONDARY_FAILED ADMIT REFUSE PING PONG
     #                          CLOSE HEARTBEAT ROUTED GROUP_COPY NEIGHBOURS CONTACTS DIRECT
-    #                          REACHABLE UNNEEDED THROTTLED BATCH
-    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhhh",
-    LinkRole.PRIMARY: "h+++ff++ fffffff ffff",
-    LinkRole.SECONDARY: "hfffff++ fffffff ffff",
-    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f+",
-    LinkRole.BOOTSTRAP: "hfff++++ ff+ff++ +f+f",
-    LinkRole.RELAY: "hfffff++ ff+ffff ffff",
-    LinkRole.CLIENT: "hfffff++ ff+fff+ ffff",
-    LinkRole.FEELER: "hfff++++ ff+ffff ffff",
-    LinkRole.FELT: "hfffff++ ff+ffff ffff",
+    #                          REACHABLE UNNEEDED THROTTLED BATCH IS_NAME NAME_IS
+    LinkRole.UNKNOWN: "+hhhhhhh hhhhhhh hhhhhh",
+    LinkRole.PRIMARY: "h+++ff++ fffffff ffffff",
+    LinkRole.SECONDARY: "hfffff++ fffffff ffffff",
+    LinkRole.CONSOLIDATED: "hfffff++ ff+++++ f+f+++",
+    LinkRole.BOOTSTRAP: "hfff++++ ff+ff++ +f+fff",
+    LinkRole.RELAY: "hfffff++ ff+ffff ffffff",
+    LinkRole.CLIENT: "hfffff++ ff+fff+ ffffff",
+    LinkRole.FEELER: "hfff++++ ff+ffff ffffff",
+    LinkRole.FELT: "hfffff++ ff+ffff ffffff",
 }
 _WORDS: Final = {"+": "accept", "h": "BAD_HELLO", "f": "BAD_FRAME"}
 

@@ -14,9 +14,18 @@ from routing.bodies import (
 from routing.errors import Outcome, Refusal
 from routing.events import ConnectFailed
 from routing.limits import Limits
-from routing.messages import Certificate, Envelope, MessageKind
-from routing.names import client_name, nearest
-from tests.persons import Person
+from routing.messages import (
+    Certificate,
+    Envelope,
+    FrameKind,
+    IsName,
+    MessageKind,
+    NameIs,
+    NodeAddress,
+    Signed,
+)
+from routing.names import bucket_index, client_name, nearest
+from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
 __all__ = ["Inquest"]
@@ -24,21 +33,48 @@ __all__ = ["Inquest"]
 PEERS = 14
 
 
+class Far:
+    """Somebody who is no peer of the node: what he says comes by a friend."""
+
+    def __init__(self, person: Person, friend: Wire) -> None:
+        self.person = person
+        self._friend = friend
+
+    def routed(self, envelope: Envelope) -> Said:
+        """Let him send a routed message."""
+        return self._friend.routed(envelope)
+
+
+Question = tuple[Wire | Far, Vouch]
+
+
 class Inquest:
     """A node that does not answer for the `subject` itself, and that nobody has vouched to it.
 
     Args:
         known: The node knows exactly who answers for the subject, and is one of them.
+        near: Those who answer for the subject are peers of the node, which is none of them;
+            otherwise, unless they are known, they are strangers in the other half of all names.
         limits: Of the node.
     """
 
-    def __init__(self, *, known: bool = False, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, known: bool = False, near: bool = False, limits: Limits | None = None
+    ) -> None:
+        far = not (known or near)
         for start in range(10, 2_000, PEERS + 1):
-            persons = [Person(number) for number in range(start, start + PEERS)]
             subject = Person(start + PEERS)
             target = client_name(subject.key)
+            own = Stage(limits=limits).person.name
+            numbers = range(start, start + 100 if far else start + PEERS)
+            pool = [Person(number) for number in numbers if number != subject.number]
+            beyond = [each for each in pool if not bucket_index(own, each.name)]
+            if far and bucket_index(own, target):
+                continue
+            persons = [each for each in pool if not far or each not in beyond][:PEERS]
             stage, wires = Stage.among(*persons, limits=limits)
-            group = nearest(target, [stage.name, *(each.name for each in persons)], 8)
+            near_ones = beyond if far else persons
+            group = nearest(target, [stage.name, *(each.name for each in near_ones)], 8)
             exact = stage.core.groups.known(target) is not None
             needed = stage.core.membership.needs(subject.name)
             if needed and exact is known and (stage.name in group) is known:
@@ -47,8 +83,11 @@ class Inquest:
             raise AssertionError("no such network was drawn")
         self.stage, self.wires, self.subject, self.target = stage, wires, subject, target
         self.members = [name for name in group if name != stage.name]
-        self.by_name = {wire.person.name: wire for wire in wires}
         self.friend = wires[0]
+        self.by_name: dict[bytes, Wire | Far] = {
+            each.name: Far(each, self.friend) for each in (*pool, subject)
+        }
+        self.by_name |= {wire.person.name: wire for wire in wires}
         self.request = subject.request(stage.name, hop=self.friend.person.name)
         self.envelope = subject.asks(self.request)
 
@@ -109,19 +148,26 @@ class Inquest:
 
     # -- who vouches
 
-    def vouches(self, said: Said) -> list[tuple[Wire, Vouch]]:
-        """Return the questions whether the subject's name is right."""
-        return [
-            (wire, each)
-            for wire in self.wires
-            for each in said.messages(wire, MessageKind.VOUCH, Vouch)
-        ]
+    def vouches(self, said: Said) -> list[Question]:
+        """Return the routed questions whether the subject's name is right, with who is asked."""
+        found: list[Question] = []
+        for envelope in self.sent(said, MessageKind.VOUCH):
+            signed = opened(Signed, envelope.signed)
+            assert isinstance(signed.destination, NodeAddress)
+            found.append((self.by_name[signed.destination.name], opened(Vouch, signed.body)))
+        return found
 
     def voice(
-        self, wire: Wire, asked: Vouch, *, vouched: bool = True, name: bytes | None = None
+        self,
+        wire: Wire | Far,
+        asked: Vouch,
+        *,
+        vouched: bool = True,
+        answers: bool = True,
+        name: bytes | None = None,
     ) -> Said:
         """Let the person at a wire say whether it vouches."""
-        body = Vouched(asked.key, self.subject.name if name is None else name, vouched)
+        body = Vouched(asked.key, self.subject.name if name is None else name, answers, vouched)
         return wire.routed(wire.person.seal(MessageKind.VOUCHED, asked.reply_to, body))
 
     def voices(self, said: Said, *answers: bool) -> Said:
@@ -129,6 +175,38 @@ class Inquest:
         found = Said()
         for (wire, asked), vouched in zip(self.vouches(said), answers, strict=False):
             found.extend(self.voice(wire, asked, vouched=vouched))
+        return found
+
+    # -- who vouches over a connection of its own
+
+    def asked_peers(self, said: Said) -> list[tuple[Wire, IsName]]:
+        """Return the questions that peers were asked over their connections."""
+        return [
+            (wire, each)
+            for wire in self.wires
+            for each in said.frames(wire, FrameKind.IS_NAME, IsName)
+        ]
+
+    def tell(
+        self,
+        wire: Wire,
+        *,
+        answers: bool = True,
+        vouched: bool = True,
+        names: Sequence[bytes] = (),
+        name: bytes | None = None,
+    ) -> Said:
+        """Let a peer answer over its connection."""
+        key = self.subject.key
+        name = self.subject.name if name is None else name
+        return wire.say(FrameKind.NAME_IS, NameIs(key, name, answers, vouched, list(names)))
+
+    def tell_all(self, said: Said, *answers: bool) -> Said:
+        """Let the peers that are asked vouch in turn, or refuse; those asked to list members do."""
+        found = Said()
+        for (wire, asked), vouched in zip(self.asked_peers(said), answers, strict=False):
+            listed = self.members if asked.listed else []
+            found.extend(self.tell(wire, vouched=vouched, names=listed))
         return found
 
     def count(self, what: str) -> int:

@@ -48,6 +48,8 @@ _RECORDS: tuple[type[Struct], ...] = (
     wire.Direct,
     wire.Reachable,
     wire.Unneeded,
+    wire.IsName,
+    wire.NameIs,
     wire.Throttled,
     wire.Envelope,
     wire.Signed,

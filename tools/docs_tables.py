@@ -66,6 +66,8 @@ BODIES: dict[FrameKind, type[Struct] | type[bytes] | None] = {
     FrameKind.UNNEEDED: wire.Unneeded,
     FrameKind.THROTTLED: wire.Throttled,
     FrameKind.BATCH: bytes,
+    FrameKind.IS_NAME: wire.IsName,
+    FrameKind.NAME_IS: wire.NameIs,
 }
 """Frame kind -> the record of its body; `bytes` where it is none, None where the body is empty."""
 

@@ -330,6 +330,8 @@ def _frames(binding: bytes) -> list[dict[str, Any]]:
         (FrameKind.UNNEEDED, wire.Unneeded(agreed=False)),
         (FrameKind.THROTTLED, wire.Throttled(MESSAGE_ID, 250)),
         (FrameKind.BATCH, batch),
+        (FrameKind.IS_NAME, wire.IsName(B.key, FOUNDER, listed=True)),
+        (FrameKind.NAME_IS, wire.NameIs(B.key, B_NAME, answers=True, vouched=True, names=[A_NAME])),
     ]
     found = []
     for kind, record in records:
@@ -394,7 +396,7 @@ def _body(kind: MessageKind) -> Struct | bytes:
         MessageKind.COPY: wire.Envelope(0, 0, b"signed part", B.sign(b"signed part")),
         MessageKind.BUSY: bodies.Busy(MESSAGE_ID, 250),
         MessageKind.VOUCH: bodies.Vouch(A.key, CERTIFICATE, NodeAddress(B_NAME)),
-        MessageKind.VOUCHED: bodies.Vouched(A.key, A_NAME, vouched=True),
+        MessageKind.VOUCHED: bodies.Vouched(A.key, A_NAME, answers=True, vouched=True),
         MessageKind.REGISTER: bodies.Register(CERTIFICATE),
         MessageKind.RECORDS: bodies.Records([bodies.Record(A.key, CERTIFICATE, 60)]),
         MessageKind.BALLOT: bodies.Ballot(

@@ -41,6 +41,7 @@ from routing.messages import (
     Envelope,
     FrameKind,
     MessageKind,
+    NameIs,
     Neighbours,
     NodeAddress,
     Ping,
@@ -57,6 +58,7 @@ from routing.messages import (
     signed_text,
     vote_body,
 )
+from routing.names import client_name
 from routing.state import LinkRole, State
 
 __all__ = ["LIES", "Liar", "Lie"]
@@ -224,6 +226,8 @@ class Liar:
             self.told[Lie.FALSE_GROUPS] += 1
             lied = replace(neighbours, names=self._invented(neighbours.target), digest=bytes(8))
             return Send(action.token, action.kind, encode(lied), action.priority)
+        if action.kind is FrameKind.NAME_IS:
+            return Send(action.token, action.kind, self._false_answer(action.body), action.priority)
         if action.kind is FrameKind.ROUTED:
             opened = open_envelope(action.body)
             assert opened is not None, "the core inside speaks the protocol"
@@ -232,6 +236,18 @@ class Liar:
                 body = encode(self._forged(envelope, signed))
                 return Send(action.token, action.kind, body, action.priority)
         return action
+
+    def _false_answer(self, body: bytes) -> bytes:
+        """Return what it says to a peer that asks whether a name is right, and who answers."""
+        answer = decode(NameIs, body)
+        assert answer is not None, "the core inside speaks the protocol"
+        if Lie.FALSE_VOUCHERS in self.lies:
+            self.told[Lie.FALSE_VOUCHERS] += 1
+            answer = replace(answer, vouched=False)
+        if Lie.FALSE_GROUPS in self.lies and answer.names:
+            self.told[Lie.FALSE_GROUPS] += 1
+            answer = replace(answer, names=self._invented(client_name(answer.key)))
+        return encode(answer)
 
     def _forged(self, envelope: Envelope, signed: Signed) -> Envelope:
         """Return what it says in place of what the core inside has said."""
@@ -359,6 +375,7 @@ class Liar:
                 (FrameKind.CONTACTS, encode(Contacts(["127.0.0.1:1", link.connection.peer]))),
                 (FrameKind.REACHABLE, encode(Reachable(False))),
                 (FrameKind.UNNEEDED, encode(Unneeded(random.random() < 0.5))),
+                (FrameKind.NAME_IS, encode(NameIs(name, name, True, True, [name]))),
                 (FrameKind.THROTTLED, encode(Throttled(attempt, 1_000))),
                 (FrameKind.DIRECT, random.randbytes(300)),
             ]

@@ -28,7 +28,9 @@ from routing.messages import (
     FrameKind,
     GroupAddress,
     HelloRole,
+    IsName,
     MessageKind,
+    NameIs,
     Neighbours,
     NodeAddress,
     Ping,
@@ -344,6 +346,8 @@ def say(wire: Wire, kind: FrameKind) -> Said:
         FrameKind.CONTACTS: Contacts([OTHER.address]),
         FrameKind.DIRECT: Direct(MessageKind.MESSAGE, bytes(16), b"text"),
         FrameKind.BATCH: pack(bytes(16), [b"text"])[0],
+        FrameKind.IS_NAME: IsName(person.key, person.certificate, True),
+        FrameKind.NAME_IS: NameIs(person.key, person.name, True, True, []),
     }
     return wire.say(kind, b"" if kind is FrameKind.HEARTBEAT else bodies[kind])
 

@@ -77,7 +77,7 @@ RECORDS: list[Struct] = [
     bodies.Reply(A16, A16, True, b"why"),
     bodies.Busy(A16, 250),
     bodies.Vouch(A32, CERTIFICATE, ADDRESSES[3]),
-    bodies.Vouched(A32, OTHER32, True),
+    bodies.Vouched(A32, OTHER32, True, True),
     bodies.Register(CERTIFICATE),
     bodies.Records([bodies.Record(A32, CERTIFICATE, 60)] * 32),
     bodies.Content(A16, CLAIM, ADDRESSES[0], b"payload"),
@@ -88,6 +88,8 @@ RECORDS: list[Struct] = [
     wire.Reachable(True),
     wire.Unneeded(False),
     wire.Throttled(A16, 250),
+    wire.IsName(A32, CERTIFICATE, True),
+    wire.NameIs(A32, OTHER32, True, False, [A32] * 16),
     CLAIM,
     CERTIFICATE,
 ]
@@ -161,7 +163,7 @@ def test_address_of_an_unknown_form_is_none() -> None:
 
 
 def test_kinds_have_the_numbers_of_the_protocol() -> None:
-    assert [kind.value for kind in FrameKind] == list(range(1, 20))
+    assert [kind.value for kind in FrameKind] == list(range(1, 22))
     assert [role.value for role in HelloRole] == [1, 2, 3, 4, 5]
     assert [kind.value for kind in MessageKind] == list(range(1, 25))
 

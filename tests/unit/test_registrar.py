@@ -59,6 +59,7 @@ def vouch(wire: Wire, person: Person, *, certificate: Certificate | None = None)
     said = wire.routed(asker.seal(MessageKind.VOUCH, NodeAddress(stage.name), body))
     answers = said.messages(wire, MessageKind.VOUCHED, Vouched)
     assert all(answer.key == person.key for answer in answers)
+    assert all(answer.answers or not answer.vouched for answer in answers)
     return [answer.vouched for answer in answers]
 
 
@@ -275,12 +276,12 @@ def far_from(stage: Stage, names: list[bytes]) -> Person:
     )
 
 
-def test_who_is_not_of_the_group_neither_records_nor_answers() -> None:
+def test_who_is_not_of_the_group_does_not_record_and_says_so() -> None:
     friends = [Person(number) for number in range(10, 40)]
     stage, wires = Stage.among(*friends)
     far = far_from(stage, [friend.name for friend in friends])
     register(wires[0], far)
-    assert vouch(wires[0], far) == [] and entry(stage, far) is None
+    assert vouch(wires[0], far) == [False] and entry(stage, far) is None
     assert count(stage, "register.not_ours") == count(stage, "vouch.not_ours") == 1
 
 
