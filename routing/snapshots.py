@@ -20,6 +20,7 @@ from routing.bootstrapping import Round
 from routing.client_memory import ClientMemory, capture_clients, restore_clients
 from routing.dials import Flight, Plan
 from routing.filling import Walk
+from routing.inquiries import VouchingMemory
 from routing.links import Link
 from routing.membership import Find
 from routing.message_memory import (
@@ -37,7 +38,6 @@ from routing.responding import Given
 from routing.rivals import RivalsMemory
 from routing.state import ExpectedConnection, State
 from routing.table import RoutingTable
-from routing.vouching import VouchingMemory
 
 if TYPE_CHECKING:
     from routing.core import Core

@@ -12,12 +12,12 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct
-
 from routing._filter import TimedFilter
 from routing.admission import choose_victim
 from routing.bodies import ConnectRequest, FindGroup, GroupIs, Vouch, Vouched
 from routing.endpoints import source_group
+from routing.hops import RoundTrip
+from routing.inquiries import ROUNDS, Inquiry, VouchingMemory
 from routing.limits import GROUP_SIZE, ROUTES_MAX
 from routing.links import Arrival, Link, host_of
 from routing.messages import (
@@ -38,70 +38,18 @@ if TYPE_CHECKING:
     from routing.attempts import Attempt
     from routing.core import Core
 
-__all__ = ["Inquiry", "Vouching", "VouchingMemory"]
+__all__ = ["Vouching"]
 
 VIEWS: Final = 2
 """Answers about who the group is that must agree, each by a first hop of its own."""
 
 
 SPARE: Final = 1
-"""Members asked at first beyond those that must vouch, unless all that are asked are peers: what
-goes over our own connections is not lost. The others are asked if these do not vouch."""
+"""Members asked beyond those that are missing, once the first that were asked have not answered."""
 
 
-ROUNDS: Final = 3
-"""From the third asking on it is asked anew who the members are: the silent may be none."""
-
-
-class Inquiry(Struct):
-    """A name of a key that others are asked about, and what waits for the outcome."""
-
-    key: bytes
-    name: bytes
-    certificate: Certificate
-    since: int
-    source: str = ""
-    """Where the request that waits would have us dial."""
-    attempt: bytes = b""
-    """Of ours, whose secondary waits."""
-    theirs: bytes = b""
-    """Of theirs, whose answer waits."""
-    request: Arrival | None = None
-    """What asks for it."""
-    hops: list[bytes] = []
-    """First hops by which was asked who the group is."""
-    views: dict[bytes, list[bytes]] = {}
-    """First hop -> the at most 8 that answer for the key, by what came through it."""
-    members: list[bytes] = []
-    """Those that the views agree on; empty until they do."""
-    rounds: int = 0
-    """In which these members were asked."""
-    asked: dict[bytes, int] = {}
-    """Name -> how often; not all members at first, for a majority is enough."""
-    peers: list[bytes] = []
-    """Names of peers that were asked over their connections and have not answered yet."""
-    voices: dict[bytes, tuple[bytes, bool]] = {}
-    """Key of who was asked -> its name, and whether it vouches."""
-    passed: list[bytes] = []
-    """Members that have said that they do not answer for the key."""
-    tries: int = 0
-
-    @property
-    def settled(self) -> bool:
-        """It is known who the members are, and they need not be looked for again."""
-        return bool(self.members) and self.rounds < ROUNDS
-
-    @property
-    def said(self) -> dict[bytes, bool]:
-        """What members have answered, by name."""
-        return {name: says for name, says in self.voices.values() if name in self.members}
-
-
-class VouchingMemory(Struct):
-    """The state of a `Vouching`."""
-
-    open: dict[bytes, Inquiry]
-    trusted: list[tuple[bytes, bool, float]]
+PATIENCE_MAX: Final = 4
+"""Where answers are known to take long they are waited for so many times as long, at most."""
 
 
 class Vouching:
@@ -115,6 +63,8 @@ class Vouching:
         self.trusted: TimedFilter[bytes, bool] = TimedFilter(
             limits.vouched_ns, capacity=limits.vouched_max, clock=None
         )
+        self.usual = RoundTrip()
+        """How long an answer takes."""
 
     # -- what needs no asking
 
@@ -212,12 +162,13 @@ class Vouching:
             self._next(inquiry)
 
     def _next(self, inquiry: Inquiry) -> None:
-        core = self.core
-        if inquiry.tries >= core.limits.vouch_tries or core.name is None:
+        core, limits = self.core, self.core.limits
+        rest = inquiry.since + limits.vouch_tries * limits.vouch_retry_ns - core.now
+        if rest <= 0 or core.name is None:
             self._decide(inquiry, vouched=False)
             return
         inquiry.tries += 1
-        core.alarm("vouch", inquiry.key + inquiry.name, core.limits.vouch_retry_ns)
+        core.alarm("vouch", inquiry.key + inquiry.name, min(rest, self._patience()))
         if inquiry.members:
             inquiry.rounds += 1
             self._ask_silent(inquiry)
@@ -225,6 +176,11 @@ class Vouching:
                 inquiry.views = {}
         if not inquiry.settled:
             self._look_up(inquiry)
+
+    def _patience(self) -> int:
+        """Return how long to wait for answers: where they take long, repeats would delay them."""
+        low = self.core.limits.vouch_retry_ns
+        return min(max(low, self.usual.average + 4 * self.usual.deviation), PATIENCE_MAX * low)
 
     def _look_up(self, inquiry: Inquiry) -> None:
         """Find out who answers for the key; nobody need be asked where we know it exactly.
@@ -267,7 +223,7 @@ class Vouching:
             if hop not in inquiry.hops:
                 inquiry.hops.append(hop)
             if hop not in inquiry.asked and self._may_answer(target, hop):
-                inquiry.asked[hop] = 1
+                inquiry.asked[hop], inquiry.at[hop] = 1, core.now
                 self._ask_peer(inquiry, hop, listed=True)
             else:
                 self._find_by(inquiry, hop)
@@ -345,12 +301,11 @@ class Vouching:
         self._weigh(inquiry)
 
     def _ask_silent(self, inquiry: Inquiry) -> None:
-        """Ask as many as are missing, and one to spare where a question may be lost."""
-        silent, table = self._silent(inquiry), self.core.table
-        enough = max(0, len(inquiry.members) // 2 + 1 - sum(inquiry.said.values()))
-        if any(name not in table or name in inquiry.asked for name in silent[:enough]):
+        """Ask as many as are missing; once some have been silent, one to spare."""
+        enough = len(inquiry.members) // 2 + 1 - sum(inquiry.said.values())
+        if inquiry.rounds > 1:
             enough += SPARE
-        for name in silent[:enough]:
+        for name in self._silent(inquiry)[: max(0, enough)]:
             self._ask(inquiry, name)
 
     def _silent(self, inquiry: Inquiry) -> list[bytes]:
@@ -367,6 +322,10 @@ class Vouching:
         assert core.name is not None
         again = inquiry.asked.get(name, 0)
         inquiry.asked[name] = again + 1
+        if again:
+            inquiry.at.pop(name, None)
+        else:
+            inquiry.at[name] = core.now
         if name in core.table and not again:
             self._ask_peer(inquiry, name, listed=False)
             return
@@ -391,6 +350,7 @@ class Vouching:
         if source.name not in inquiry.asked or signed.key in inquiry.voices:
             core.count("vouched.not_counted")
             return
+        self._measure(inquiry, source.name)
         if answer.answers:
             self._take_voice(inquiry, signed.key, source.name, vouched=answer.vouched)
         else:
@@ -413,6 +373,7 @@ class Vouching:
             core.count("name_is.unasked")
             return
         inquiry.peers.remove(name)
+        self._measure(inquiry, name)
         if answer.answers:
             if link.key not in inquiry.voices:
                 self._take_voice(inquiry, link.key, name, vouched=answer.vouched)
@@ -422,6 +383,12 @@ class Vouching:
         if name in inquiry.hops and not inquiry.settled:
             self._find_by(inquiry, name)
         self._pass_by(inquiry, name)
+
+    def _measure(self, inquiry: Inquiry, name: bytes) -> None:
+        """Take in how long an answer took, if it is clear which question it answers."""
+        asked = inquiry.at.pop(name, None)
+        if asked is not None:
+            self.usual.take(self.core.now - asked)
 
     def _pass_by(self, inquiry: Inquiry, name: bytes) -> None:
         """One that we took for a member says that it is none."""
@@ -486,12 +453,12 @@ class Vouching:
 
     def export(self) -> VouchingMemory:
         """Return the state, for `load`."""
-        return VouchingMemory(self.open, self.trusted.deadlines(now=self.core.now))
+        return VouchingMemory(self.open, self.trusted.deadlines(now=self.core.now), self.usual)
 
     def load(self, memory: VouchingMemory) -> None:
         """Become what `export` returned."""
         now = self.core.now
-        self.open = memory.open
+        self.open, self.usual = memory.open, memory.usual
         self.trusted.clear()
         for subject, known, at in memory.trusted:
             self.trusted.insert(subject, known, now=now, ttl=at - now)

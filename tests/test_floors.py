@@ -112,6 +112,7 @@ FLOORS: dict[str, int] = {
     "rivals": 3,
     "replaying": 3,
     "vouching": 3,
+    "inquiries": 3,
     "proxying": 3,
     "reachability": 3,
     "relay": 3,
