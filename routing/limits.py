@@ -453,7 +453,7 @@ class Limits:
             dial_stagger_ns=50_000_000,
             attempts_per_key_per_minute=60,
             refusals_per_key_per_minute=60,
-            round_stagger_ns=50_000_000,
+            round_stagger_ns=250_000_000,
             contact_backoff_first_ns=500_000_000,
             contact_backoff_last_ns=4 * SECOND,
             bootstrap_backoff_first_ns=200_000_000,
