@@ -26,6 +26,9 @@ __all__ = ["Filling", "Walk"]
 TRIES_MAX: Final = 4
 """So often in a row a name that could not be connected with is tried; then it counts as refused."""
 
+PASSED_MAX: Final = 3
+"""So many ticks in a row are let pass while the close group changes."""
+
 UNWANTED_MAX: Final = 4_096
 """Names remembered that had no place for us."""
 
@@ -49,6 +52,10 @@ class Filling:
         self.walks: dict[int, Walk] = {}
         self.rests: dict[int, int] = {}
         """Bucket that was walked through -> until when it rests."""
+        self.changed_at = 0
+        """When the close group last changed."""
+        self.passed = 0
+        """Ticks in a row that were let pass for that."""
         self.asked: dict[bytes, int] = {}
         """Target of a question under way -> bucket."""
         self.unwanted: TimedFilter[bytes, bool] = TimedFilter(
@@ -66,7 +73,7 @@ class Filling:
         core = self.core
         if core.name is None or core.detail < Detail.CONNECTED:
             return
-        if core.membership.joining or ("gather", b"") in core.alarms:
+        if core.membership.joining or ("gather", b"") in core.alarms or not self._is_calm():
             return
         wishers = [name for name, _, _ in self.wishers.deadlines(now=core.now)]
         for bucket in self._buckets():
@@ -76,6 +83,24 @@ class Filling:
             self._start(bucket, wishers, b"")
             if self._wants(bucket) and core.now >= self.rests.get(bucket, 0):
                 self._ask(bucket)
+
+    def _is_calm(self) -> bool:
+        """Tell whether our close group has rested, or has not for too long to be waited for.
+
+        While a network forms there are requests that it needs, and whoever is asked then may be
+        one too many in the end.
+        """
+        quiet = self.core.now - self.changed_at
+        if quiet < self.core.limits.repair_interval_ns and self.passed < PASSED_MAX:
+            self.passed += 1
+            self.core.count("fill.waited")
+            return False
+        self.passed = 0
+        return True
+
+    def on_close_group_changed(self) -> None:
+        """Others come or go: there is better to do."""
+        self.changed_at = self.core.now
 
     def _buckets(self) -> range:
         """All that our close group does not show to be complete: down to its farthest member."""

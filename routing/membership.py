@@ -321,6 +321,7 @@ class Membership:
     def on_close_group_changed(self) -> None:
         """Gather changes for half a second before telling the neighbours."""
         core = self.core
+        core.filling.on_close_group_changed()
         if ("gather", b"") not in core.alarms and not core.stopped:
             core.alarm("gather", b"", core.limits.repair_gather_ns)
 

@@ -135,6 +135,7 @@ class NetworkMemory(Struct):
     walks: dict[int, Walk]
     rests: dict[int, int]
     fill_asked: dict[bytes, int]
+    fill_calm: tuple[int, int]
     unwanted: list[tuple[bytes, bool, float]]
     wishers: list[tuple[bytes, int, float]]
     churn: tuple[list[bytes], list[bytes], dict[bytes, int], list[str], int]
@@ -350,6 +351,7 @@ def _capture_network(core: Core) -> NetworkMemory:
         walks=filling.walks,
         rests=filling.rests,
         fill_asked=filling.asked,
+        fill_calm=(filling.changed_at, filling.passed),
         unwanted=filling.unwanted.deadlines(now=core.now),
         wishers=filling.wishers.deadlines(now=core.now),
         churn=(churn.group, churn.known, churn.since, churn.causes, churn.unsaid),
@@ -420,6 +422,7 @@ def _restore_table_keeping(core: Core, memory: NetworkMemory) -> None:
     filling.walks = memory.walks
     filling.rests = memory.rests
     filling.asked = memory.fill_asked
+    filling.changed_at, filling.passed = memory.fill_calm
     refill(filling.unwanted, memory.unwanted, core.now)
     refill(filling.wishers, memory.wishers, core.now)
     churn.group, churn.known, churn.since, churn.causes, churn.unsaid = memory.churn
