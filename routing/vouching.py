@@ -278,6 +278,14 @@ class Vouching:
         members = self._agreed(inquiry)
         if members:
             self._begin_with(inquiry, members)
+        elif all(way in inquiry.views for way in inquiry.hops):
+            self._look_on(inquiry)
+
+    def _look_on(self, inquiry: Inquiry) -> None:
+        """Ask another who the members are at once; nobody who was asked is waited for."""
+        if inquiry.tries < self.core.limits.vouch_tries:
+            inquiry.tries += 1
+            self._find(inquiry)
 
     def _agreed(self, inquiry: Inquiry) -> list[bytes]:
         """Return those that two views agree on: more than half of either, else nobody."""
@@ -293,7 +301,7 @@ class Vouching:
     def _begin_with(self, inquiry: Inquiry, members: list[bytes]) -> None:
         """Ask so many that one may be silent, ourselves and our peers first: they hear us."""
         core = self.core
-        inquiry.members, inquiry.rounds = members, 1
+        inquiry.members, inquiry.rounds, inquiry.passed = members, 1, []
         if core.name in members:
             vouched = core.registrar.vouch(inquiry.key, inquiry.certificate, core.key)
             inquiry.voices[core.key] = (core.name, vouched)
@@ -397,6 +405,15 @@ class Vouching:
             inquiry.passed.append(name)
         if name in inquiry.members:
             self._ask_another(inquiry)
+            self._weigh_members(inquiry)
+
+    def _weigh_members(self, inquiry: Inquiry) -> None:
+        """Where too many are no members after all, it is asked anew who they are."""
+        able = [name for name in inquiry.members if name not in inquiry.passed]
+        if inquiry.settled and 2 * len(able) <= len(inquiry.members):
+            self.core.count("vouch.members_wrong")
+            inquiry.rounds, inquiry.views, inquiry.hops = ROUNDS, {}, []
+            self._look_on(inquiry)
 
     def _take_voice(self, inquiry: Inquiry, key: bytes, name: bytes, *, vouched: bool) -> None:
         inquiry.voices[key] = (name, vouched)

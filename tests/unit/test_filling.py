@@ -37,6 +37,8 @@ class Thin:
         persons = in_bucket(stage.name, 0, held + others)
         self.held = [stage.befriend(person) for person in persons[:held]]
         self.others = {person.name: person for person in persons[held:]}
+        # As if all of them had been there for long.
+        stage.core.filling.changed_at = -stage.core.limits.repair_interval_ns
         for bucket in (1, 2):
             # Nobody lives there: these buckets need no more questions.
             stage.core.filling.rests[bucket] = 1 << 62
@@ -109,6 +111,21 @@ def test_who_refused_for_want_of_a_place_is_not_asked_again() -> None:
     assert len(asked) == len(set(asked))
     assert set(asked) == set(thin.others), "one walk asks everybody"
     assert thin.stage.core.counters["fill.walked"] == 1
+
+
+def test_filling_waits_until_the_close_group_has_rested_but_not_for_ever() -> None:
+    thin = Thin()
+    counters, filling = thin.stage.core.counters, thin.stage.core.filling
+    while not counters.get("fill.asked"):
+        # Somebody comes or goes all the time.
+        filling.on_close_group_changed()
+        thin.stage.wait(SECOND)
+    assert counters["fill.waited"] == 3 and thin.stage.now < 4 * TICK
+    filling.on_close_group_changed()
+    thin.stage.wait(TICK)
+    waited = thin.stage.core.counters["fill.waited"]
+    thin.stage.wait(2 * TICK)
+    assert thin.stage.core.counters["fill.waited"] == waited <= 4, "it has rested"
 
 
 def test_walked_bucket_rests_until_it_loses_one() -> None:

@@ -11,7 +11,7 @@ from routing.messages import FrameKind, IsName, MessageKind, NameIs
 from routing.names import client_name, nearest
 from tests.inquest import Inquest
 from tests.persons import Person
-from tests.support import Stage, Wire
+from tests.support import Said, Stage, Wire
 
 __all__: list[str] = []
 
@@ -65,9 +65,11 @@ def test_lists_of_invented_names_nearer_than_all_agree_with_no_honest_one() -> N
     first, second = (wire for wire, _ in i.asked_peers(i.asked()))
     invented = [i.target[:-1] + bytes([number ^ i.target[-1]]) for number in range(1, 9)]
     i.tell(first, names=invented)
-    assert i.asked_peers(i.tell(second, names=i.members)) == []
-    assert i.count("vouch.views_differ") == 1
-    assert i.stage.dialling == {}
+    ((third, asked),) = i.asked_peers(i.tell(second, names=i.members))
+    assert asked.listed and i.count("vouch.views_differ") == 1, "a third is asked at once"
+    assert not any(each.listed for _, each in i.asked_peers(i.tell(third, names=i.members)))
+    (inquiry,) = i.stage.core.vouching.open.values()
+    assert set(inquiry.members) <= set(i.members) and i.stage.dialling == {}
 
 
 def test_peer_that_does_not_answer_for_the_key_is_taken_as_a_first_hop() -> None:
@@ -161,6 +163,35 @@ def test_member_that_says_by_a_message_that_it_is_none_is_not_asked_again() -> N
     assert far.person.name not in [each.person.name for each, _ in i.vouches(again)]
     (inquiry,) = i.stage.core.vouching.open.values()
     assert inquiry.voices == {}, "what it says beside it is no voice"
+
+
+def test_where_too_many_are_no_members_others_are_asked_who_they_are_at_once() -> None:
+    i = Inquest()
+    said = i.views(i.asked())
+    looked = []
+    for number in range(4):
+        (far, asked), *_ = i.vouches(said)
+        more = i.voice(far, asked, answers=False)
+        looked.append(len(i.finds(more)))
+        said = Said([*said[1:], *more]) if number else more
+    assert looked == [0, 0, 0, 2] and i.count("vouch.members_wrong") == 1
+    said = i.voices(i.views(more), *(True,) * 5)
+    assert said.dials() == [i.subject.address]
+
+
+def test_each_first_hop_is_asked_once_for_the_members_however_their_answers_differ() -> None:
+    i = Inquest(near=True)
+    said, told = i.asked(), 0
+    while i.asked_peers(said):
+        more = Said()
+        for wire, asked in i.asked_peers(said):
+            assert asked.listed
+            nobody = [each.name for each in map(Person, range(3_000 + told, 3_008 + told))]
+            more.extend(i.tell(wire, names=[i.target[:2] + name[2:] for name in nobody]))
+            told += 8
+        said = more
+    assert told == 8 * 8 and i.count("vouch.views_differ") == 7
+    assert i.refusals(i.stage.wait(9 * SECOND)) != []
 
 
 def test_restored_core_counts_the_answers_of_peers_on() -> None:
