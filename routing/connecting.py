@@ -73,6 +73,9 @@ class Connecting:
             return False
         if not core.attempts.may_try(name) or not core.endpoints:
             return False
+        if core.vouching.expects(name):
+            core.count("attempt.expected")
+            return False
         via = core.relay.way_out(via)
         if via is None and not len(core.table):
             return False

@@ -93,6 +93,10 @@ class Vouching:
         """Tell whether a request of this attempt waits here."""
         return any(each.theirs == attempt for each in self.open.values())
 
+    def expects(self, name: bytes) -> bool:
+        """Tell whether a request of this name waits here: its attempt will be answered."""
+        return any(each.name == name and each.request for each in self.open.values())
+
     def waiting(self, key: bytes, name: bytes) -> Arrival | None:
         """Return the request that waits until this name of a key is vouched for."""
         inquiry = self.open.get(key + name)

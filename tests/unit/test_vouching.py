@@ -215,37 +215,6 @@ def test_as_many_as_must_vouch_are_asked_at_first() -> None:
     assert len(i.vouches(i.views(i.asked()))) == 5
 
 
-def test_where_answers_take_long_repeats_wait_for_them() -> None:
-    i = Inquest()
-    said = i.views(i.asked())
-    i.stage.wait(SECOND // 2)
-    for each in i.vouches(said)[:2]:
-        i.voice(*each)
-    (inquiry,) = i.stage.core.vouching.open.values()
-    assert i.vouches(i.stage.wait(SECOND // 2)), "the first wait had begun already"
-    assert i.vouches(i.stage.wait(SECOND)) == [] and inquiry.tries == 2
-    assert i.vouches(i.stage.wait(SECOND // 2)), "half a second was measured: one and a half"
-
-
-def test_patience_is_bounded_and_ends_with_the_inquiry() -> None:
-    i = Inquest(limits=Limits().but(vouch_retry_ns=SECOND // 10))
-    said = i.views(i.asked())
-    i.stage.wait(SECOND // 2)
-    i.voice(*i.vouches(said)[4])
-    (inquiry,) = i.stage.core.vouching.open.values()
-    assert i.count("vouched.not_counted") == 0 and inquiry.tries == 6
-    assert i.refusals(i.stage.wait(SECOND * 4 // 10 - 1)) == []
-    assert i.refusals(i.stage.wait(1)) == [Refusal.NAME_UNKNOWN], "nine tenths after it began"
-
-
-def test_answer_to_a_question_that_was_repeated_is_no_measure() -> None:
-    i = Inquest()
-    said = i.views(i.asked())
-    i.stage.wait(3 * SECOND)
-    i.voice(*i.vouches(said)[0])
-    assert i.stage.core.vouching.usual.average == 0
-
-
 def test_another_is_asked_for_each_that_refuses() -> None:
     i = Inquest()
     said = i.views(i.asked())
@@ -360,15 +329,21 @@ def test_newest_request_of_a_key_is_the_one_that_is_answered() -> None:
     assert response.attempt != i.request.attempt and len(said.dials()) == 1
 
 
-def test_crossing_attempts_of_a_pair_share_one_inquiry() -> None:
+def test_node_whose_request_waits_is_not_asked_for_a_connection_besides() -> None:
     i = Inquest()
     said = i.asked()
     i.friend.names(i.subject.name)
-    assert i.stage.core.attempts.with_name(i.subject.name) is not None
-    i.voices(i.views(said), *YES)
+    assert i.stage.core.attempts.with_name(i.subject.name) is None
+    assert i.count("attempt.expected") == 1
+    assert i.voices(i.views(said), *YES).dials() == [i.subject.address]
     assert i.count("vouch.begun") == 1
-    won, lost = i.count("request.crossing_won"), i.count("request.crossing_lost")
-    assert (won, lost) == ((1, 0) if i.stage.core.key < i.subject.key else (0, 1))
+
+
+def test_node_whose_request_came_to_nothing_is_asked_for_a_connection() -> None:
+    i = Inquest()
+    i.voices(i.views(i.asked()), False, False, False, False)
+    i.friend.names(i.subject.name)
+    assert i.stage.core.attempts.with_name(i.subject.name) is not None
 
 
 def test_who_has_been_connected_with_meanwhile_is_not_dialled_again() -> None:
@@ -461,11 +436,11 @@ def test_names_remembered_are_bounded() -> None:
 # -- restored
 
 
+@pytest.mark.parametrize("ours", [False, True], ids=["their attempt", "our attempt"])
 @pytest.mark.parametrize("far", [0, 1, 2], ids=["asked", "viewed", "heard"])
-def test_restored_core_asks_on_where_the_first_was(far: int) -> None:
+def test_restored_core_asks_on_where_the_first_was(far: int, ours: bool) -> None:
     i = Inquest()
-    said = i.asked()
-    i.answered()
+    said = i.answered() if ours else i.asked()
     if far:
         said = i.views(said)
     if far > 1:
