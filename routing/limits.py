@@ -463,7 +463,11 @@ class Limits:
             name_timeout_ns=8 * SECOND,
             reachable_ns=1 * SECOND,
             unreachable_after_ns=10 * SECOND,
+            # A member that is busy has room again after 5 s: so long it is asked.
             name_retry_ns=300_000_000,
+            name_tries=18,
+            # Of a network that is started on one machine all join in the same second.
+            joiners_max=100,
             vouch_retry_ns=400_000_000,
             refound_after_ns=6 * SECOND,
             feeler_interval_ns=6 * SECOND,
