@@ -38,6 +38,8 @@ cdef class Inbound:
     cdef readonly uint64_t duplicates
     cdef readonly Py_ssize_t left
     cdef readonly Way quiet
+    cdef readonly Way full
+    cdef public Py_ssize_t excused
     cdef public Tape tried
     cdef uint64_t[2] _secret
     cdef int _hops_max

@@ -25,6 +25,7 @@ class Way:
 @final
 class Inbound:
     tried: Tape | None
+    excused: int
     @property
     def forwarded(self) -> int: ...
     @property
@@ -34,7 +35,11 @@ class Inbound:
     @property
     def quiet(self) -> Way | None: ...
     @property
+    def full(self) -> Way | None: ...
+    @property
     def done(self) -> bool: ...
+    @property
+    def rest(self) -> bytes: ...
     def __new__(
         cls,
         secret: bytes,

@@ -19,6 +19,7 @@ cimport cython
 
 from routing._frames cimport Frame, FrameWriter, check_frames, next_frame
 from routing._seen cimport MessageFilter
+from routing._siphash cimport little, siphash
 from routing._xor cimport XorIndex
 
 from routing.errors import UsageError
@@ -45,59 +46,6 @@ cdef enum:
     ROUTED_KIND = 11
 
 ROUTED = ROUTED_KIND
-
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    #define ROUTING_TURN(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-    #define ROUTING_ROUND \\
-        do { \\
-            v0 += v1; v1 = ROUTING_TURN(v1, 13); v1 ^= v0; v0 = ROUTING_TURN(v0, 32); \\
-            v2 += v3; v3 = ROUTING_TURN(v3, 16); v3 ^= v2; \\
-            v0 += v3; v3 = ROUTING_TURN(v3, 21); v3 ^= v0; \\
-            v2 += v1; v1 = ROUTING_TURN(v1, 17); v1 ^= v2; v2 = ROUTING_TURN(v2, 32); \\
-        } while (0)
-    static inline uint64_t routing_little(const uint8_t* p) {
-        return (uint64_t) p[0] | (uint64_t) p[1] << 8 | (uint64_t) p[2] << 16
-            | (uint64_t) p[3] << 24 | (uint64_t) p[4] << 32 | (uint64_t) p[5] << 40
-            | (uint64_t) p[6] << 48 | (uint64_t) p[7] << 56;
-    }
-    static inline void routing_put(uint8_t* p, uint64_t word) {
-        for (int k = 0; k < 8; k++) p[k] = (uint8_t) (word >> (8 * k));
-    }
-    /* SipHash-1-3 with 128 bits of output: one round a word, three at the end. */
-    static void routing_siphash(const uint64_t* key, const uint8_t* text, size_t size,
-                                uint8_t* digest) {
-        uint64_t v0 = UINT64_C(0x736f6d6570736575) ^ key[0];
-        uint64_t v1 = UINT64_C(0x646f72616e646f6d) ^ key[1] ^ 0xee;
-        uint64_t v2 = UINT64_C(0x6c7967656e657261) ^ key[0];
-        uint64_t v3 = UINT64_C(0x7465646279746573) ^ key[1];
-        uint64_t word, last = (uint64_t) size << 56;
-        size_t k, whole = size & ~(size_t) 7;
-        for (k = 0; k < whole; k += 8) {
-            word = routing_little(text + k);
-            v3 ^= word;
-            ROUTING_ROUND;
-            v0 ^= word;
-        }
-        for (k = 0; k < size - whole; k++) last |= (uint64_t) text[whole + k] << (8 * k);
-        v3 ^= last;
-        ROUTING_ROUND;
-        v0 ^= last;
-        v2 ^= 0xee;
-        for (k = 0; k < 3; k++) ROUTING_ROUND;
-        routing_put(digest, v0 ^ v1 ^ v2 ^ v3);
-        v1 ^= 0xdd;
-        for (k = 0; k < 3; k++) ROUTING_ROUND;
-        routing_put(digest + 8, v0 ^ v1 ^ v2 ^ v3);
-    }
-    """
-    uint64_t little "routing_little" (const uint8_t* start) noexcept nogil
-    void siphash "routing_siphash" (
-        const uint64_t* key, const uint8_t* text, size_t size, uint8_t* digest
-    ) noexcept nogil
 
 
 def repeat_digest(bytes secret not None, bytes text not None):
@@ -278,6 +226,9 @@ cdef class Inbound:
         kind_bulk: The kind that goes out behind all others.
         quiet_ns: A peer not heard for so long is not passed anything without the core's knowing.
         room: A connection on which more bytes than this wait gets nothing from here.
+
+    `full`: the way whose room the next frame has to wait for. `excused`: so many bytes of such
+    frames are handed up instead.
     """
 
     def __cinit__(
@@ -298,6 +249,7 @@ cdef class Inbound:
         self._kind_bulk = kind_bulk
         self._quiet_ns = quiet_ns
         self._room = room
+        self.excused = <Py_ssize_t> 1 << 62  # all of them
         self._index = XorIndex(1)
         self._ways = []
         self._touched = []
@@ -342,6 +294,11 @@ cdef class Inbound:
         """Whether nothing of the record is left."""
         return self._record is None or self._at >= PyBytes_GET_SIZE(self._record)
 
+    @property
+    def rest(self):
+        """What of the open record is left, frames as they came."""
+        return self._record[self._at:]
+
     cpdef bint open(self, bytes plaintext, Py_ssize_t frame_max) except -1:
         """Begin with a record and tell whether there is a ROUTED frame in it.
 
@@ -358,7 +315,7 @@ cdef class Inbound:
 
     def shut(self):
         """Be done with a record; nothing happens if none is open."""
-        self._record = self.quiet = None
+        self._record = self.quiet = self.full = None
 
     def touched(self):
         """Return the ways that got frames since they were last asked for, and forget them."""
@@ -385,7 +342,7 @@ cdef class Inbound:
         """Return the next frames, (kind, body), up to the first that `pass_on` will take.
 
         Where nothing may be passed on, the first frame that could be is the last of them; so is one
-        that is held up because its next hop was `quiet`.
+        that is held up because its next hop was `quiet`. None comes after one whose hop is `full`.
         """
         cdef list frames = []
         cdef Frame frame
@@ -393,6 +350,7 @@ cdef class Inbound:
         cdef const uint8_t* data
         cdef Py_ssize_t size
         cdef bint ours
+        self.full = None
         if self._record is None:
             return frames
         data = <const uint8_t*> PyBytes_AS_STRING(self._record)
@@ -402,8 +360,11 @@ cdef class Inbound:
             ours = frame.kind == ROUTED_KIND and self._onward(
                 data + frame.start, frame.length, now, &head
             ) is not None
-            if ours and self.left > 0:
+            if (ours and self.left > 0) or (self.full is not None and self.excused <= 0):
                 break
+            if self.full is not None:
+                self.full = None
+                self.excused -= frame.length
             self._at = frame.start + frame.length
             frames.append((
                 <int> frame.kind,
@@ -473,7 +434,14 @@ cdef class Inbound:
         if slot == 0:
             return None
         way = <Way> self._ways[slot - 1]
-        if way.blocked or way.doubted or way.writer.queued > self._room:
+        if way.blocked:
+            return None
+        if way.writer.queued > self._room:
+            # Of a doubted one: if there may be other ways, the core takes them at once.
+            if not way.doubted or self._index.token_c(head.target) == slot:
+                self.full = way
+            return None
+        if way.doubted:
             return None
         if now - way.heard >= self._quiet_ns:
             self.quiet = way

@@ -60,6 +60,7 @@ _RISING: Final = (
     ("dial_timeout_ns", "responder_attempt_ns"),
     ("dial_timeout_private_ns", "dial_timeout_ns"),
     ("heartbeat_ns", "silence_ns"),
+    ("feed_pause_ns", "quiet_ns"),
     ("acknowledge_gather_ns", "acknowledge_delay_ns"),
     ("acknowledge_delay_ns", "acknowledge_low_ns"),
     ("acknowledge_low_ns", "acknowledge_first_ns"),
@@ -280,6 +281,8 @@ class Limits:
     write_bytes_max: int = 1_048_576
     write_bytes_total: int = 536_870_912
     slow_reader_ns: int = 20 * SECOND
+    feed_pause_ns: int = 1 * SECOND
+    """For which a relay does not read who feeds a full connection: nobody is doubted for that."""
     inbox_bytes: int = 16_777_216
     payload_bytes_max: int = 1_047_552
     """frame_bytes_max less 1 KiB for the envelope; what is larger travels in parts."""

@@ -126,7 +126,11 @@ def ways_out(core: Core, destination: Address) -> list[Token]:
     if not core.table.size:
         proxy = core.bootstrapping.proxy()
         return [] if proxy is None else [proxy.token]
-    names = [target if target in core.table else core.table.next_hop(target)]
+    names: list[bytes | None]
+    if isinstance(destination, GroupAddress):
+        names = [target if target in core.table else core.table.next_hop(target)]
+    else:
+        names = [target if target in core.table else core.relay.first_hop(target) or None]
     if names == [None] and isinstance(destination, GroupAddress):
         # We are the first of the group and send its members their copies ourselves.
         names = [*core.table.group(target, including_self=False)]

@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
     "_queue": 1,
     "_filter": 1,
     "_seen": 1,
+    "_siphash": 1,
     "_shelf": 1,
     "_slots": 1,
     "_tokens": 1,

@@ -54,6 +54,7 @@ class Line(asyncio.BufferedProtocol):
         "_paused",
         "_reader",
         "_transport",
+        "_waits",
         "_way",
         "_writer",
         "beat_at",
@@ -96,7 +97,7 @@ class Line(asyncio.BufferedProtocol):
         self._reader = RecordReader(record_max, owner.spare)
         self._writer = FrameWriter()
         self._way: Way | None = None
-        self._paused = self._held_up = False
+        self._paused = self._held_up = self._waits = False
         self._charged = self._full_reads = 0
         self.channel: Channel | None = None
         self.stage = Stage.GREETING
@@ -233,7 +234,20 @@ class Line(asyncio.BufferedProtocol):
         if self._transport is None or self.stage is not Stage.OPEN:
             return
         self._held_up = pause
-        (self._transport.pause_reading if pause else self._transport.resume_reading)()
+        if not self._waits:
+            (self._transport.pause_reading if pause else self._transport.resume_reading)()
+
+    def hold_up(self, wait: bool) -> None:
+        """Take in nothing more, also of what has been read, until what it brings has room."""
+        self._waits = wait
+        transport = self._transport
+        if transport is not None and not self._held_up and not transport.is_closing():
+            (transport.pause_reading if wait else transport.resume_reading)()
+
+    def read_on(self) -> None:
+        """Take in what was read while we waited, as far as nothing waits again."""
+        if self.stage is Stage.OPEN:
+            self._read_records()
 
     # -- the transport
 
@@ -321,7 +335,8 @@ class Line(asyncio.BufferedProtocol):
 
     def _read_on(self) -> None:
         transport = self._transport
-        if transport is not None and not self._held_up and not transport.is_closing():
+        held_up = self._held_up or self._waits
+        if transport is not None and not held_up and not transport.is_closing():
             transport.resume_reading()
 
     def _greet(self) -> None:
@@ -349,7 +364,7 @@ class Line(asyncio.BufferedProtocol):
         channel, owner, reader = self.channel, self._owner, self._reader
         assert channel is not None
         try:
-            while self.is_open():
+            while self.is_open() and not self._waits:
                 sealed = reader.next_record()
                 if sealed is None:
                     return
@@ -371,7 +386,8 @@ class Line(asyncio.BufferedProtocol):
         except FrameError as error:
             self.fault(error.code, str(error))
             return
-        self._reader.take()
+        if not self._waits:
+            self._reader.take()
 
     def is_open(self) -> bool:
         """Asked anew after all that the owner was told, which may have closed us."""

@@ -6,19 +6,22 @@ not decide, in order, and has what was passed on counted, charged and written. I
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from routing._frames import GATHER_BYTES_MAX, FrameWriter
+from routing._frames import GATHER_BYTES_MAX, FrameWriter, split_frames
 from routing._inbound import Inbound, Way
 from routing._meter import Meter
 from routing.inputs import Heard, Input
 from routing.limits import HOPS_MAX, ROUTES_MAX, Limits, Nanos
 from routing.messages import MessageKind
 from routing.service.connection import Line, Stage
+from routing.service.feeding import Feeding
 
 if TYPE_CHECKING:
     from routing._tokens import TokenTable
     from routing.passing import Passing, View
+    from routing.service.wakeup import WakeUp
 
 __all__ = ["Corridor"]
 
@@ -29,6 +32,8 @@ class Building(Protocol):
     limits: Limits
     meter: Meter
     tokens: TokenTable
+    counters: Counter[str]
+    wakeup: WakeUp
     acting: bool
     """A fact is being handed over this moment."""
 
@@ -47,6 +52,8 @@ class Corridor:
 
     def __init__(self, house: Building, passing: Passing) -> None:
         self._house = house
+        self._room = house.limits.write_bytes_max // 2
+        self.feeding = Feeding(house, self._room, self._go_on)
         self._passing = passing
         self._inbound = Inbound(
             passing.secret,
@@ -55,8 +62,9 @@ class Corridor:
             kind_max=max(MessageKind),
             kind_bulk=MessageKind.PART,
             quiet_ns=house.limits.quiet_ns,
-            room=house.limits.write_bytes_max // 2,
+            room=self._room,
         )
+        self._inbound.excused = 0
         self._inbound.tried = passing.tap
         self._view: View | None = None
         self._ways: dict[int, Way] = {}
@@ -79,7 +87,7 @@ class Corridor:
             self._go_through(line)
         finally:
             inbound.shut()
-            self._settle()
+            self._settle(line)
         return True
 
     def _go_through(self, line: Line) -> None:
@@ -114,8 +122,36 @@ class Corridor:
                 if not line.is_open():
                     return
             self._forgive()
-            if inbound.done:
+            if inbound.done or (not frames and self._holds(line)):
                 return
+
+    def _holds(self, line: Line) -> bool:
+        """Have a line wait with what is left if its next frame must; tell whether it does."""
+        if self._inbound.full is None:
+            return False
+        other = self._inbound.full.line
+        assert isinstance(other, Line)
+        other.flush()
+        if other.backlog <= self._room:
+            return False
+        self.feeding.hold(line, other, self._inbound.rest)
+        return True
+
+    def _go_on(self, line: Line, rest: bytes, excused: int) -> None:
+        """Go on with a line that has waited: with what is left of a record, then with the next.
+
+        So many bytes of what is left do not wait again, and what of it is too much is the core's.
+        """
+        if rest and line.is_open():
+            self._inbound.excused = excused
+            try:
+                if not self.takes(line, rest, self._house.limits.frame_bytes_max):
+                    for kind, body in split_frames(rest):
+                        if line.is_open():
+                            line.take_frame(kind, body)
+            finally:
+                self._inbound.excused = 0
+        line.read_on()
 
     def _hear(self, line: Line) -> None:
         """As with any frame: what is due is done first, and its sender lives."""
@@ -154,16 +190,18 @@ class Corridor:
             entries[entry.name] = way
         self._inbound.retable(view.own, self._passing.key, entries)
 
-    def _settle(self) -> None:
+    def _settle(self, feeder: Line) -> None:
         """Charge and write what was put on lines; what fills a record is written at once."""
         for way in self._inbound.touched():
             line = way.line
             assert isinstance(line, Line)
-            Inbound.settle(way)
+            size = Inbound.settle(way)
             if line.stage is Stage.GONE:
                 continue
             line.settle_charge()
             if line.backlog >= GATHER_BYTES_MAX:
                 line.flush()
+                if line.backlog:
+                    self.feeding.fed(feeder, line, size)
             else:
                 self._house.flush_later(line)

@@ -282,10 +282,12 @@ class Host:
         if line is None:
             return
         bound = self.limits.write_bytes_max
-        bulk = action.priority == do.BULK and action.kind is FrameKind.ROUTED
-        if bulk and line.is_behind(bound // 2):  # its source sends it again, and slower
-            self.counters["bulk.dropped"] += 1
-            return
+        if action.kind is FrameKind.ROUTED:
+            # Of parts, and of copies of what was sent before: their source sends them again.
+            again = "bulk" if action.priority == do.BULK else "repeat" if action.body[2:3] > b"\0" else ""
+            if again and line.is_behind(bound // 2):
+                self.counters[f"{again}.dropped"] += 1
+                return
         if line.backlog > bound:
             line.flush()
             if line.queued > bound:
@@ -442,9 +444,12 @@ class Host:
     def on_paused(self, line: Line, paused: bool) -> None:
         """The kernel takes no more, or took all."""
         self.pulse.on_paused(line, paused)
+        if not paused and self._corridor is not None:
+            self._corridor.feeding.drained(line)
 
     def on_closing(self, line: Line) -> None:
         """Cut it off if the far end does not hang up in time."""
+        self._unfeed(line)
         at = self.clock.now() + self.limits.close_reset_ns
         self.wakeup.set("reset", line.serial, at, line.abort)
 
@@ -453,6 +458,7 @@ class Host:
         self.counters["bytes.read"] += line.read_bytes
         self.counters["bytes.written"] += line.written_bytes
         del self._lines[line.serial]
+        self._unfeed(line)
         self.wakeup.cancel("reset", line.serial)
         self.pulse.stop(line)
         self._door.leave(line)
@@ -461,6 +467,10 @@ class Host:
             self._all_gone.set()
 
     # -- ends
+
+    def _unfeed(self, line: Line) -> None:
+        if self._corridor is not None:
+            self._corridor.feeding.forget(line)
 
     def _hold(self, hold: bool) -> None:
         if self._reading is not hold:

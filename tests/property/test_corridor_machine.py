@@ -6,6 +6,7 @@ same connections, close the same ones, count the same, and end in the same state
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -58,6 +59,9 @@ class House:
         self.limits = LIMITS
         self.ledger = Ledger(1_000, 1 << 29)
         self.spare, self.meter = SpareBlock(), Meter()
+        self.counters: Counter[str] = Counter()
+        self.wakeup = cast(Any, None)
+        """Nobody has to wait: what is written is taken."""
         self.acting = False
         self.later: list[int] = []
         self.heard: Callable[[Input], None] | None = None

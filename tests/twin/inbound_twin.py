@@ -89,6 +89,8 @@ class Inbound:
         self.ways: dict[bytes, Way] = {}
         self.frames: list[tuple[int, bytes]] = []
         self.quiet: Way | None = None
+        self.full: Way | None = None
+        self.excused = 1 << 62
         self.left = self.forwarded = self.duplicates = 0
 
     def retable(self, own: bytes, key: bytes, entries: dict[bytes, Way]) -> None:
@@ -108,15 +110,25 @@ class Inbound:
 
     def up(self, now: int) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
+        self.full = None
         while self.frames:
             kind, body = self.frames[0]
             ours = kind == FrameKind.ROUTED and self.onward(body, now) is not None
-            if ours and self.left:
+            if (ours and self.left) or not self.excuses(body):
                 break
             found.append(self.frames.pop(0))
             if ours or self.quiet is not None:
                 break
         return found
+
+    def excuses(self, body: bytes) -> bool:
+        """Tell whether a frame need not wait for room, or may be handed up without it."""
+        if self.full is not None and self.excused <= 0:
+            return False
+        if self.full is not None:
+            self.full = None
+            self.excused -= len(body)
+        return True
 
     def pass_on(self, now: int) -> int:
         entered = 0
@@ -166,7 +178,13 @@ class Inbound:
             return None
         hop = self.table.next_hop(target, (signed.leave_out,) if signed.leave_out else ())
         way = None if hop is None else self.ways[hop]
-        if way is None or way.blocked or way.doubted or way.writer.queued > self.room:
+        if way is None or way.blocked:
+            return None
+        if way.writer.queued > self.room:
+            if hop == target or not way.doubted:
+                self.full = way
+            return None
+        if way.doubted:
             return None
         if now - way.heard >= self.quiet_ns:
             self.quiet = way

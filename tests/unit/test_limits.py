@@ -61,6 +61,7 @@ STATED = {
     "write_bytes_max": 1 << 20,
     "write_bytes_total": 512 << 20,
     "slow_reader_ns": 20 * SECOND,
+    "feed_pause_ns": 1 * SECOND,
     "contacts_max": 1_500,
     "contacts_per_group": 4,
     "descriptors_reserved": 128,

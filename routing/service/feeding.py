@@ -1,0 +1,253 @@
+"""Who feeds a connection that takes less than it is given, and who of them waits until it took it.
+
+What one relay cannot write it does not read: a connection whose messages fill the queue of their
+next hop is not read on, and its own far end is held up by its kernel, back to whoever sends. Each
+has an equal share of the queue, so that the greedy wait and the modest do not. Nobody waits longer
+than `feed_pause_ns` at a time; then a little goes to the core all the same, which knows other ways.
+It writes nothing and drops nothing, and a queue that is taken costs nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Protocol
+
+from routing.limits import Limits, Nanos
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from routing.service.connection import Line
+    from routing.service.wakeup import WakeUp
+
+__all__ = ["Feeding", "Shares"]
+
+log = logging.getLogger("routing")
+
+
+class Shares:
+    """Whose bytes wait in one queue; the oldest leave first.
+
+    What others have put there is not told: of so many bytes that are left in the queue, at most so
+    many are the feeders'.
+
+    Args:
+        room: Bytes that all of them may have there together.
+    """
+
+    __slots__ = ("_parts", "_room", "_sizes", "_total", "_waiting")
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._parts: deque[tuple[int, int]] = deque()
+        """(feeder, bytes), oldest first; no two of one feeder in a row."""
+        self._sizes: dict[int, int] = {}
+        self._total = 0
+        self._waiting: dict[int, None] = {}
+
+    @property
+    def waiting(self) -> list[int]:
+        """Those who wait, longest first."""
+        return list(self._waiting)
+
+    @property
+    def share(self) -> int:
+        """What each of those who wait, or have something here, may have here."""
+        feeders = len(self._sizes) + sum(each not in self._sizes for each in self._waiting)
+        return self._room // max(1, feeders)
+
+    def of(self, feeder: int) -> int:
+        """Return how many bytes of a feeder wait."""
+        return self._sizes.get(feeder, 0)
+
+    def add(self, feeder: int, size: int) -> bool:
+        """Note that a feeder has put something in; tell whether its share is used up."""
+        if self._parts and self._parts[-1][0] == feeder:
+            self._parts[-1] = feeder, self._parts[-1][1] + size
+        else:
+            self._parts.append((feeder, size))
+        self._sizes[feeder] = self._sizes.get(feeder, 0) + size
+        self._total += size
+        return self._sizes[feeder] >= self.share
+
+    def drain(self, left: int) -> None:
+        """Note that only so much is left of the whole queue."""
+        while self._total > left:
+            feeder, size = self._parts.popleft()
+            gone = min(size, self._total - left)
+            if gone < size:
+                self._parts.appendleft((feeder, size - gone))
+            self._total -= gone
+            if self._sizes[feeder] == gone:
+                del self._sizes[feeder]
+            else:
+                self._sizes[feeder] -= gone
+
+    def wait(self, feeder: int) -> None:
+        """A feeder waits from now on."""
+        self._waiting[feeder] = None
+
+    def go(self, feeder: int) -> None:
+        """It does not."""
+        self._waiting.pop(feeder, None)
+
+    def may_go(self, feeder: int, left: int) -> bool:
+        """Tell whether a feeder may put in more: its share and the queue have room again."""
+        return left <= self._room and self.of(feeder) <= self.share // 2
+
+
+class Hop:
+    """A connection that others feed, as long as something waits there."""
+
+    __slots__ = ("late", "line", "shares")
+
+    def __init__(self, line: Line, room: int) -> None:
+        self.line = line
+        self.shares = Shares(room)
+        self.late = False
+        """Somebody has waited for it as long as anybody may, and it has taken nothing since."""
+
+
+class Wait:
+    """A connection that is not read on; `rest` is what has been read of it and not looked at."""
+
+    __slots__ = ("hop", "line", "rest", "since")
+
+    def __init__(self, line: Line, hop: Hop, rest: bytes, since: Nanos) -> None:
+        self.line, self.hop, self.rest, self.since = line, hop, rest, since
+
+
+class Table(Protocol):
+    """What feeding needs of the host."""
+
+    limits: Limits
+    counters: Counter[str]
+    wakeup: WakeUp
+
+    def now(self) -> Nanos:
+        """Return the time."""
+
+
+class Feeding:
+    """Who feeds whom on one host.
+
+    Args:
+        table: The host.
+        room: Bytes that may wait on one connection for others.
+        go_on: Takes a line, what is left of its last record, and how much of it must not wait.
+    """
+
+    def __init__(self, table: Table, room: int, go_on: Callable[[Line, bytes, int], None]) -> None:
+        self._table, self._room, self._go_on = table, room, go_on
+        self._hops: dict[int, Hop] = {}
+        self._waits: dict[int, Wait] = {}
+        """Serial of a line -> what it waits for."""
+        limits = table.limits
+        # Until a hop is given up, half of what may wait there beside the room is used up by this.
+        rounds = max(1, limits.slow_reader_ns // limits.feed_pause_ns)
+        self._excused = max(1, (limits.write_bytes_max - room) // (2 * rounds))
+
+    def __len__(self) -> int:
+        """Return how many connections wait."""
+        return len(self._waits)
+
+    def fed(self, feeder: Line, line: Line, size: int) -> None:
+        """Note that a feeder has put `size` bytes on a line that has not taken all it was given."""
+        hop = self._hop(line)
+        size = min(size, line.backlog)
+        hop.shares.drain(line.backlog - size)
+        hop.shares.drain(line.backlog - size)
+        if hop.shares.add(feeder.serial, size) and feeder.serial not in self._waits:
+            self._pause(feeder, hop, b"")
+
+    def hold(self, feeder: Line, line: Line, rest: bytes) -> None:
+        """Have a feeder wait with the rest of a record, which begins with a frame for this line."""
+        wait = self._waits.get(feeder.serial)
+        if wait is None:
+            self._pause(feeder, self._hop(line), rest)
+        else:
+            assert not wait.rest, "a line that waits takes in nothing"
+            wait.rest = rest
+
+    def drained(self, line: Line) -> None:
+        """A line has taken something: whose share is half free goes on, longest waiting first."""
+        hop = self._hops.get(line.serial)
+        if hop is None:
+            return
+        hop.late = False
+        asyncio.get_running_loop().call_soon(self._let_on, hop)
+
+    def forget(self, line: Line) -> None:
+        """A line ends: nobody waits for it, and it waits for nobody."""
+        wait = self._waits.get(line.serial)
+        if wait is not None:
+            # What was not looked at goes the way of what was not read.
+            self._table.counters["feeding.cut_off_bytes"] += len(wait.rest)
+            self._end(wait)
+        hop = self._hops.pop(line.serial, None)
+        if hop is not None:
+            # Not from here: the core may be in the middle of a step.
+            asyncio.get_running_loop().call_soon(self._let_all_on, hop)
+
+    def _hop(self, line: Line) -> Hop:
+        hop = self._hops.get(line.serial)
+        if hop is None:
+            hop = self._hops[line.serial] = Hop(line, self._room)
+        return hop
+
+    def _pause(self, feeder: Line, hop: Hop, rest: bytes) -> None:
+        table = self._table
+        wait = self._waits[feeder.serial] = Wait(feeder, hop, rest, table.now())
+        hop.shares.wait(feeder.serial)
+        feeder.hold_up(True)
+        table.counters["feeding.pauses"] += 1
+        at = wait.since + table.limits.feed_pause_ns
+        table.wakeup.set("feed", feeder.serial, at, lambda: self._overdue(wait))
+
+    def _overdue(self, wait: Wait) -> None:
+        """Nobody waits longer: what is next goes to the core, as if nothing could wait."""
+        hop = wait.hop
+        self._table.counters["feeding.overdue"] += 1
+        if not hop.late:
+            hop.late = True
+            log.info(
+                "%s has taken nothing for %s ns, and who feeds it waited: the core takes some",
+                hop.line.peer,
+                self._table.limits.feed_pause_ns,
+            )
+        self._resume(wait, max(1, self._excused // len(hop.shares.waiting)))
+
+    def _let_on(self, hop: Hop) -> None:
+        line, shares = hop.line, hop.shares
+        shares.drain(line.backlog)
+        for serial in shares.waiting:
+            if line.backlog > self._room:
+                return
+            wait = self._waits.get(serial)
+            if wait is not None and wait.hop is hop and shares.may_go(serial, line.backlog):
+                self._resume(wait, 0)
+        if not line.backlog and not shares.waiting and self._hops.get(line.serial) is hop:
+            del self._hops[line.serial]
+
+    def _let_all_on(self, hop: Hop) -> None:
+        for serial in hop.shares.waiting:
+            wait = self._waits.get(serial)
+            if wait is not None and wait.hop is hop:
+                self._resume(wait, 0)
+
+    def _resume(self, wait: Wait, excused: int) -> None:
+        self._end(wait)
+        self._go_on(wait.line, wait.rest, excused)
+
+    def _end(self, wait: Wait) -> None:
+        table, line = self._table, wait.line
+        del self._waits[line.serial]
+        wait.hop.shares.go(line.serial)
+        table.wakeup.cancel("feed", line.serial)
+        now = table.now()
+        table.counters["feeding.paused_ns"] += now - wait.since
+        # Nobody is called silent for what we did not read.
+        line.heard_at = now
+        line.hold_up(False)
