@@ -6,7 +6,6 @@ not decide, in order, and has what was passed on counted, charged and written. I
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from routing._frames import GATHER_BYTES_MAX, FrameWriter, split_frames
@@ -16,12 +15,11 @@ from routing.inputs import Heard, Input
 from routing.limits import HOPS_MAX, ROUTES_MAX, Limits, Nanos
 from routing.messages import MessageKind
 from routing.service.connection import Line, Stage
-from routing.service.feeding import Feeding
 
 if TYPE_CHECKING:
     from routing._tokens import TokenTable
     from routing.passing import Passing, View
-    from routing.service.wakeup import WakeUp
+    from routing.service.feeding import Feeding
 
 __all__ = ["Corridor"]
 
@@ -32,8 +30,7 @@ class Building(Protocol):
     limits: Limits
     meter: Meter
     tokens: TokenTable
-    counters: Counter[str]
-    wakeup: WakeUp
+    feeding: Feeding
     acting: bool
     """A fact is being handed over this moment."""
 
@@ -52,8 +49,8 @@ class Corridor:
 
     def __init__(self, house: Building, passing: Passing) -> None:
         self._house = house
-        self._room = house.limits.write_bytes_max // 2
-        self.feeding = Feeding(house, self._room, self._go_on)
+        self._feeding = house.feeding
+        self._feeding.go_on = self._go_on
         self._passing = passing
         self._inbound = Inbound(
             passing.secret,
@@ -62,7 +59,7 @@ class Corridor:
             kind_max=max(MessageKind),
             kind_bulk=MessageKind.PART,
             quiet_ns=house.limits.quiet_ns,
-            room=self._room,
+            room=self._feeding.room,
         )
         self._inbound.excused = 0
         self._inbound.tried = passing.tap
@@ -132,9 +129,9 @@ class Corridor:
         other = self._inbound.full.line
         assert isinstance(other, Line)
         other.flush()
-        if other.backlog <= self._room:
+        if other.backlog <= self._feeding.room:
             return False
-        self.feeding.hold(line, other, self._inbound.rest)
+        self._feeding.hold(line, other, self._inbound.rest)
         return True
 
     def _go_on(self, line: Line, rest: bytes, excused: int) -> None:
@@ -202,6 +199,6 @@ class Corridor:
             if line.backlog >= GATHER_BYTES_MAX:
                 line.flush()
                 if line.backlog:
-                    self.feeding.fed(feeder, line, size)
+                    self._feeding.fed(feeder, line, size)
             else:
                 self._house.flush_later(line)

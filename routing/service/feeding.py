@@ -14,7 +14,10 @@ import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Protocol
 
+from routing._frames import GATHER_BYTES_MAX
+from routing.actions import BULK, Send
 from routing.limits import Limits, Nanos
+from routing.messages import FrameKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from routing.service.connection import Line
     from routing.service.wakeup import WakeUp
 
-__all__ = ["Feeding", "Shares"]
+__all__ = ["Feeding", "Shares", "sent_again"]
 
 log = logging.getLogger("routing")
 
@@ -135,19 +138,23 @@ class Feeding:
 
     Args:
         table: The host.
-        room: Bytes that may wait on one connection for others.
-        go_on: Takes a line, what is left of its last record, and how much of it must not wait.
     """
 
-    def __init__(self, table: Table, room: int, go_on: Callable[[Line, bytes, int], None]) -> None:
-        self._table, self._room, self._go_on = table, room, go_on
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.room = table.limits.write_bytes_max // 2
+        """Bytes that may wait on one connection for others."""
+        self.source: Line | None = None
+        """Whose frame the core is told of this moment."""
+        self.go_on: Callable[[Line, bytes, int], None] = _read_on
+        """Takes a line, what is left of its last record, and how much of it must not wait."""
         self._hops: dict[int, Hop] = {}
         self._waits: dict[int, Wait] = {}
         """Serial of a line -> what it waits for."""
         limits = table.limits
         # Until a hop is given up, half of what may wait there beside the room is used up by this.
         rounds = max(1, limits.slow_reader_ns // limits.feed_pause_ns)
-        self._excused = max(1, (limits.write_bytes_max - room) // (2 * rounds))
+        self._excused = max(1, (limits.write_bytes_max - self.room) // (2 * rounds))
 
     def __len__(self) -> int:
         """Return how many connections wait."""
@@ -158,9 +165,17 @@ class Feeding:
         hop = self._hop(line)
         size = min(size, line.backlog)
         hop.shares.drain(line.backlog - size)
-        hop.shares.drain(line.backlog - size)
         if hop.shares.add(feeder.serial, size) and feeder.serial not in self._waits:
             self._pause(feeder, hop, b"")
+
+    def passed_on(self, line: Line, size: int) -> None:
+        """The core has put a message on a line, which is on the account of whom it has just heard.
+
+        A message of our own is on nobody's: who sends it waits before.
+        """
+        if self.source is None or line.backlog < GATHER_BYTES_MAX or not line.transport_bytes:
+            return
+        self.fed(self.source, line, size)
 
     def hold(self, feeder: Line, line: Line, rest: bytes) -> None:
         """Have a feeder wait with the rest of a record, which begins with a frame for this line."""
@@ -194,7 +209,7 @@ class Feeding:
     def _hop(self, line: Line) -> Hop:
         hop = self._hops.get(line.serial)
         if hop is None:
-            hop = self._hops[line.serial] = Hop(line, self._room)
+            hop = self._hops[line.serial] = Hop(line, self.room)
         return hop
 
     def _pause(self, feeder: Line, hop: Hop, rest: bytes) -> None:
@@ -223,7 +238,7 @@ class Feeding:
         line, shares = hop.line, hop.shares
         shares.drain(line.backlog)
         for serial in shares.waiting:
-            if line.backlog > self._room:
+            if line.backlog > self.room:
                 return
             wait = self._waits.get(serial)
             if wait is not None and wait.hop is hop and shares.may_go(serial, line.backlog):
@@ -239,7 +254,7 @@ class Feeding:
 
     def _resume(self, wait: Wait, excused: int) -> None:
         self._end(wait)
-        self._go_on(wait.line, wait.rest, excused)
+        self.go_on(wait.line, wait.rest, excused)
 
     def _end(self, wait: Wait) -> None:
         table, line = self._table, wait.line
@@ -251,3 +266,19 @@ class Feeding:
         # Nobody is called silent for what we did not read.
         line.heard_at = now
         line.hold_up(False)
+
+
+def sent_again(action: Send) -> str:
+    """Return what a message is whose source sends it again, and slower, if it is lost; else "".
+
+    Parts, and copies of what was sent before: their route number stands behind that of the hops.
+    """
+    if action.kind is not FrameKind.ROUTED:
+        return ""
+    return "bulk" if action.priority == BULK else "repeat" if action.body[2:3] > b"\0" else ""
+
+
+def _read_on(line: Line, rest: bytes, excused: int) -> None:
+    """Where no record is interrupted."""
+    assert not rest, "no record is interrupted here"
+    line.read_on()

@@ -42,6 +42,7 @@ from routing.service.connection import Line, Stage
 from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
 from routing.service.door import Door
+from routing.service.feeding import Feeding, sent_again
 from routing.service.figures import passed
 from routing.service.host_config import HostConfig
 from routing.service.ledger import Ledger, ledger_of
@@ -101,7 +102,7 @@ class Host:
             bytes_max=config.limits.write_bytes_total,
         )
         self.wakeup = WakeUp(loop, self.clock, core.next_deadline, self._on_due)
-        self.pulse = Pulse(self, self.wakeup)
+        self.pulse, self.feeding = Pulse(self, self.wakeup), Feeding(self)
         self.poll = BusyPoll(loop, self.now, config.busy_poll_ns)
         self.established_max = min(config.limits.established_max, self.ledger.descriptors_max)
         self.tokens = TokenTable(self.established_max)
@@ -282,12 +283,10 @@ class Host:
         if line is None:
             return
         bound = self.limits.write_bytes_max
-        if action.kind is FrameKind.ROUTED:
-            # Of parts, and of copies of what was sent before: their source sends them again.
-            again = "bulk" if action.priority == do.BULK else "repeat" if action.body[2:3] > b"\0" else ""
-            if again and line.is_behind(bound // 2):
-                self.counters[f"{again}.dropped"] += 1
-                return
+        again = sent_again(action)
+        if again and line.is_behind(bound // 2):
+            self.counters[f"{again}.dropped"] += 1
+            return
         if line.backlog > bound:
             line.flush()
             if line.queued > bound:
@@ -295,6 +294,8 @@ class Host:
                 line.fault(CloseCode.SLOW_READER, "more is queued than one peer may have")
                 return
         line.send(action.kind, action.body, action.priority)
+        if action.kind is FrameKind.ROUTED:
+            self.feeding.passed_on(line, len(action.body))
         self.flush_later(line)
 
     def flush_later(self, line: Line) -> None:
@@ -433,7 +434,9 @@ class Host:
         if known is None:
             line.fault(CloseCode.BAD_FRAME, f"frame kind {kind} is unknown")
             return
+        self.feeding.source = line
         self.submit(FrameReceived(line.token, known, body))
+        self.feeding.source = None
 
     def on_lost(self, line: Line, code: CloseCode, text: str) -> None:
         """An open line has ended."""
@@ -444,12 +447,12 @@ class Host:
     def on_paused(self, line: Line, paused: bool) -> None:
         """The kernel takes no more, or took all."""
         self.pulse.on_paused(line, paused)
-        if not paused and self._corridor is not None:
-            self._corridor.feeding.drained(line)
+        if not paused:
+            self.feeding.drained(line)
 
     def on_closing(self, line: Line) -> None:
         """Cut it off if the far end does not hang up in time."""
-        self._unfeed(line)
+        self.feeding.forget(line)
         at = self.clock.now() + self.limits.close_reset_ns
         self.wakeup.set("reset", line.serial, at, line.abort)
 
@@ -458,7 +461,7 @@ class Host:
         self.counters["bytes.read"] += line.read_bytes
         self.counters["bytes.written"] += line.written_bytes
         del self._lines[line.serial]
-        self._unfeed(line)
+        self.feeding.forget(line)
         self.wakeup.cancel("reset", line.serial)
         self.pulse.stop(line)
         self._door.leave(line)
@@ -467,10 +470,6 @@ class Host:
             self._all_gone.set()
 
     # -- ends
-
-    def _unfeed(self, line: Line) -> None:
-        if self._corridor is not None:
-            self._corridor.feeding.forget(line)
 
     def _hold(self, hold: bool) -> None:
         if self._reading is not hold:

@@ -38,6 +38,7 @@ from routing.messages import (
 from routing.service.connection import Line
 from routing.service.connection import Stage as LineStage
 from routing.service.corridor import Corridor
+from routing.service.feeding import Feeding
 from routing.service.ledger import Ledger
 from routing.state import Direction, Token
 from tests.persons import Person
@@ -62,6 +63,7 @@ class House:
         self.counters: Counter[str] = Counter()
         self.wakeup = cast(Any, None)
         """Nobody has to wait: what is written is taken."""
+        self.feeding = Feeding(self)
         self.acting = False
         self.later: list[int] = []
         self.heard: Callable[[Input], None] | None = None
