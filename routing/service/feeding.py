@@ -152,9 +152,9 @@ class Feeding:
         self._waits: dict[int, Wait] = {}
         """Serial of a line -> what it waits for."""
         limits = table.limits
-        # Until a hop is given up, half of what may wait there beside the room is used up by this.
+        # Until a hop is given up, what may wait there beside the room is used up by this.
         rounds = max(1, limits.slow_reader_ns // limits.feed_pause_ns)
-        self._excused = max(1, (limits.write_bytes_max - self.room) // (2 * rounds))
+        self._excused = max(1, (limits.write_bytes_max - self.room) // rounds)
 
     def __len__(self) -> int:
         """Return how many connections wait."""
