@@ -13,7 +13,7 @@ from routing.inputs import Accepted, FrameReceived, Lost
 from routing.limits import SECOND, Nanos
 from routing.messages import FrameKind
 from routing.service.pulse import STROKES
-from routing.service.wakeup import FURTHEST_NS, Clock, WakeUp
+from routing.service.wakeup import EARLY_NS, FURTHEST_NS, Clock, WakeUp
 from routing.state import Token
 from tests.service.conftest import Run
 from tests.service.puppet import Peer, eventually, hosted, limits, pair
@@ -31,6 +31,28 @@ class Ticks:
 
     def __call__(self) -> int:
         return time.monotonic_ns() + self.jumped
+
+
+def test_many_deadlines_close_together_do_not_move_the_clock_ahead_of_time(run: Run) -> None:
+    async def body() -> None:
+        loop, clock, ahead = asyncio.get_running_loop(), Clock(), list[int]()
+        wakeup = WakeUp(loop, clock, lambda: None, lambda now, lateness: None)
+        over = asyncio.Event()
+
+        def fire() -> None:
+            ahead.append(clock.until(clock.now()))
+
+        began = clock.now()
+        for number in range(400):
+            # So close that a loop which counts milliseconds takes each of them for due.
+            wakeup.set("near", number, began + number * MILLI // 3, fire)
+        wakeup.set("last", 0, began + 400 * MILLI // 3, over.set)
+        await over.wait()
+        wakeup.close()
+        assert len(ahead) == 400
+        assert max(ahead) <= EARLY_NS
+
+    run(body())
 
 
 def test_quiet_connection_gets_heartbeats(run: Run) -> None:
