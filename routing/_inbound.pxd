@@ -29,6 +29,7 @@ cdef class Way:
     cdef public FrameWriter writer
     cdef public bint blocked
     cdef public bint doubted
+    cdef public Py_ssize_t most
     cdef public int64_t heard
 
 

@@ -15,6 +15,7 @@ class Way:
     writer: FrameWriter
     blocked: bool
     doubted: bool
+    most: int
     heard: int
     @property
     def line(self) -> object: ...

@@ -203,7 +203,8 @@ cdef class Way:
 
     `blocked`: nothing may be appended just now. `doubted`: the peer is suspected to be dead.
     `heard`: when a frame last came from it, or earlier; nanoseconds. `appended`: bytes since it
-    was last handed back.
+    was last handed back. `most`: with so much waiting there it is full for whoever is read; 0 if it
+    is for nobody before it is for all.
     """
 
     def __cinit__(self, line, FrameWriter writer not None):
@@ -436,7 +437,7 @@ cdef class Inbound:
         way = <Way> self._ways[slot - 1]
         if way.blocked:
             return None
-        if way.writer.queued > self._room:
+        if way.writer.queued > self._room or (way.most and way.writer.queued >= way.most):
             # Of a doubted one: if there may be other ways, the core takes them at once.
             if not way.doubted or self._index.token_c(head.target) == slot:
                 self.full = way

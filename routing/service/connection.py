@@ -139,6 +139,11 @@ class Line(asyncio.BufferedProtocol):
         """Bytes of frames that were not even sealed yet."""
         return self._writer.queued
 
+    @property
+    def is_stalled(self) -> bool:
+        """The kernel takes no more for the time being."""
+        return self._paused
+
     def trust(self) -> None:
         """Lift the size limits that hold before the Hello is authenticated."""
         self.trusted = True

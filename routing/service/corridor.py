@@ -80,10 +80,15 @@ class Corridor:
         if line.token not in self._ways or not inbound.open(plaintext, frame_max):
             inbound.shut()
             return False
+        bounded = self._feeding.bounds(line)
+        for way, most in bounded:
+            way.most = most
         try:
             self._go_through(line)
         finally:
             inbound.shut()
+            for way, _ in bounded:
+                way.most = 0
             self._settle(line)
         return True
 
@@ -129,7 +134,8 @@ class Corridor:
         other = self._inbound.full.line
         assert isinstance(other, Line)
         other.flush()
-        if other.backlog <= self._feeding.room:
+        if not other.backlog:
+            self._inbound.full.most = 0
             return False
         self._feeding.hold(line, other, self._inbound.rest)
         return True
@@ -198,7 +204,7 @@ class Corridor:
             line.settle_charge()
             if line.backlog >= GATHER_BYTES_MAX:
                 line.flush()
-                if line.backlog:
-                    self._feeding.fed(feeder, line, size)
             else:
                 self._house.flush_later(line)
+            if line.is_stalled:
+                self._feeding.fed(feeder, line, size)

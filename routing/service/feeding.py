@@ -14,7 +14,6 @@ import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Protocol
 
-from routing._frames import GATHER_BYTES_MAX
 from routing.actions import BULK, Send
 from routing.limits import Limits, Nanos
 from routing.messages import FrameKind
@@ -22,6 +21,7 @@ from routing.messages import FrameKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from routing._inbound import Way
     from routing.service.connection import Line
     from routing.service.wakeup import WakeUp
 
@@ -64,6 +64,11 @@ class Shares:
     def of(self, feeder: int) -> int:
         """Return how many bytes of a feeder wait."""
         return self._sizes.get(feeder, 0)
+
+    def left(self, feeder: int) -> int:
+        """Return how much of its share a feeder has not used, whoever it is."""
+        feeders = {*self._sizes, *self._waiting, feeder}
+        return max(0, self._room // len(feeders) - self.of(feeder))
 
     def add(self, feeder: int, size: int) -> bool:
         """Note that a feeder has put something in; tell whether its share is used up."""
@@ -173,9 +178,24 @@ class Feeding:
 
         A message of our own is on nobody's: who sends it waits before.
         """
-        if self.source is None or line.backlog < GATHER_BYTES_MAX or not line.transport_bytes:
-            return
-        self.fed(self.source, line, size)
+        if self.source is not None and line.is_stalled:
+            self.fed(self.source, line, size)
+
+    def bounds(self, feeder: Line) -> list[tuple[Way, int]]:
+        """Return with how much waiting there each way is full for a feeder, where others feed it.
+
+        So a record that is larger than its share does not go there at once.
+        """
+        if not self._hops:
+            return []
+        bounds = []
+        for hop in self._hops.values():
+            if hop.line.is_stalled:
+                waiting = hop.line.backlog
+                hop.shares.drain(waiting)
+                most = max(1, waiting + hop.shares.left(feeder.serial))
+                bounds.append((hop.line.way_in(), most))
+        return bounds
 
     def hold(self, feeder: Line, line: Line, rest: bytes) -> None:
         """Have a feeder wait with the rest of a record, which begins with a frame for this line."""

@@ -129,10 +129,11 @@ class Corridor(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         blocked=st.sampled_from([False, False, True]),
         doubted=st.sampled_from([False, False, True]),
+        most=st.sampled_from([0, 0, 1, 2_000]),
     )
-    def mark(self, name: bytes, blocked: bool, doubted: bool) -> None:
+    def mark(self, name: bytes, blocked: bool, doubted: bool, most: int) -> None:
         for way in self.ways[name]:
-            way.blocked, way.doubted = blocked, doubted
+            way.blocked, way.doubted, way.most = blocked, doubted, most
 
     @rule(passed=st.sampled_from([0, 1, 20, QUIET, 600]), deaf=st.sets(st.integers(0, 7)))
     def wait(self, passed: int, deaf: set[int]) -> None:

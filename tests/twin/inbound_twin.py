@@ -75,7 +75,7 @@ class Way:
     def __init__(self, writer: FrameWriter) -> None:
         self.writer = writer
         self.blocked = self.doubted = False
-        self.heard = 0
+        self.heard = self.most = 0
         self.appended = 0
 
 
@@ -180,7 +180,7 @@ class Inbound:
         way = None if hop is None else self.ways[hop]
         if way is None or way.blocked:
             return None
-        if way.writer.queued > self.room:
+        if way.writer.queued > self.room or 0 < way.most <= way.writer.queued:
             if hop == target or not way.doubted:
                 self.full = way
             return None

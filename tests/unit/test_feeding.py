@@ -27,6 +27,16 @@ def test_feeders_have_equal_shares_and_the_modest_is_not_charged_for_the_greedy(
     assert shares.add(2, 1)
 
 
+def test_newcomer_finds_its_share_free_and_the_greedy_has_none_left() -> None:
+    shares = Shares(1_000)
+    assert shares.left(1) == 1_000
+    shares.add(1, 900)
+    assert shares.left(1) == 100
+    assert shares.left(2) == 500
+    shares.add(2, 200)
+    assert (shares.left(1), shares.left(2)) == (0, 300)
+
+
 def test_who_waits_with_nothing_in_the_queue_has_a_share_too() -> None:
     shares = Shares(900)
     shares.add(1, 900)
