@@ -65,6 +65,11 @@ class Shares:
         """Return how many bytes of a feeder wait."""
         return self._sizes.get(feeder, 0)
 
+    def has_others(self, feeder: int) -> bool:
+        """Tell whether anybody else has something here, or waits."""
+        own = (feeder in self._sizes) + (feeder in self._waiting)
+        return len(self._sizes) + len(self._waiting) > own
+
     def left(self, feeder: int) -> int:
         """Return how much of its share a feeder has not used, whoever it is."""
         feeders = {*self._sizes, *self._waiting, feeder}
@@ -190,7 +195,7 @@ class Feeding:
             return []
         bounds = []
         for hop in self._hops.values():
-            if hop.line.is_stalled:
+            if hop.line.is_stalled and hop.shares.has_others(feeder.serial):
                 waiting = hop.line.backlog
                 hop.shares.drain(waiting)
                 most = max(1, waiting + hop.shares.left(feeder.serial))
@@ -212,6 +217,11 @@ class Feeding:
         if hop is None:
             return
         hop.late = False
+        if not hop.shares.waiting:
+            # What is left of a small queue is written now, and whose it was is nobody's concern.
+            if line.backlog <= self.room // 8:
+                del self._hops[line.serial]
+            return
         asyncio.get_running_loop().call_soon(self._let_on, hop)
 
     def forget(self, line: Line) -> None:

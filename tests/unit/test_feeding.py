@@ -33,6 +33,8 @@ def test_newcomer_finds_its_share_free_and_the_greedy_has_none_left() -> None:
     shares.add(1, 900)
     assert shares.left(1) == 100
     assert shares.left(2) == 500
+    assert not shares.has_others(1)
+    assert shares.has_others(2)
     shares.add(2, 200)
     assert (shares.left(1), shares.left(2)) == (0, 300)
 
