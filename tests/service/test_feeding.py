@@ -9,22 +9,27 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from routing import actions as do
 from routing import sending
 from routing.core import Core
 from routing.events import Message
+from routing.inputs import Accepted, FrameReceived, Input
 from routing.limits import SECOND, Limits
-from routing.messages import Address
+from routing.messages import Address, FrameKind
 from routing.node import Node
 from routing.pressure import ways_out
 from routing.state import Token
 from tests.service.conftest import Run
 from tests.service.nodes import PATIENCE_S, address, eventually, network
+from tests.service.puppet import Peer, hosted, limits
 
 __all__: list[str] = []
 
 LIMITS = Limits.local().but(write_bytes_max=262_144)
 ROOM = LIMITS.write_bytes_max // 2
 SIZE = 1_000
+COUNT = 400
+"""Messages of 10 kB: many times what waits in a host and the kernel together."""
 
 Chain = Callable[[Node, Node], None]
 
@@ -233,5 +238,36 @@ def test_hop_that_takes_nothing_is_closed_and_whoever_fed_it_is_read_on(
                 token = b._running().table.token(bytes(a.name or b""))
                 assert token is not None, "who fed it is no slow reader"
             await stream.stop()
+
+    run(body())
+
+
+def test_what_only_the_core_passes_on_is_not_read_either_while_it_has_no_room(run: Run) -> None:
+    async def body() -> None:
+        async with hosted(1, bounds=limits(write_bytes_max=262_144)) as stage:
+            source = await Peer.joined(stage.endpoint, number=8)
+            to = await Peer.joined(stage.endpoint, number=9)
+            await stage.core.wait(Accepted, 2)
+            first, second = (fact.connection.token for fact in stage.core.of(Accepted))
+            stage.do(do.Trust(first), do.Trust(second))
+
+            def onward(fact: Input) -> list[do.Action]:
+                assert isinstance(fact, FrameReceived)
+                return [do.Send(second, fact.kind, fact.body, 0)]
+
+            stage.core.replies[FrameReceived] = onward
+            line = stage.host.tokens.get(second)
+            for number in range(COUNT):
+                head = b"\x94\0\0" + number.to_bytes(4, "big")
+                source.send(FrameKind.ROUTED, head.ljust(10_000, b"\0"))
+            await eventually(lambda: stage.host.stats().get("feeding.pauses"))
+            came: list[bytes] = []
+            while len(came) < COUNT:
+                came += [each[3:7] for kind, each in await to.frames() if kind == FrameKind.ROUTED]
+                assert line is not None and line.backlog < 262_144
+            assert came == [number.to_bytes(4, "big") for number in range(COUNT)]
+            assert len(stage.core.of(FrameReceived)) == COUNT
+            await source.end()
+            await to.end()
 
     run(body())
