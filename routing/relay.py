@@ -36,7 +36,7 @@ from routing.messages import (
 )
 from routing.names import client_name, network_name
 from routing.repeats import Repeats
-from routing.state import ASKED_AGAIN, CLIENT_KINDS, JOINER_KINDS, LinkRole
+from routing.state import CLIENT_KINDS, JOINER_KINDS, TOLD_AGAIN, LinkRole
 from routing.throttling import ANSWERS
 
 if TYPE_CHECKING:
@@ -323,12 +323,12 @@ class Relay:
             self.unroutable(signed, envelope.route)
 
     def _is_repeat_for_us(self, signed: Signed, envelope: Envelope) -> bool:
-        """Tell whether a group is asked again and we are a member of it, if not the nearest.
+        """Tell whether a group is told again and we are a member of it, if not the nearest.
 
-        The nearest is the one who may have kept the question to itself.
+        The nearest is the one who may have kept it to itself, or have died.
         """
         core, destination = self.core, signed.destination
-        if not (envelope.route and signed.kind in ASKED_AGAIN and core.name is not None):
+        if not (envelope.route and signed.kind in TOLD_AGAIN and core.name is not None):
             return False
         return isinstance(destination, GroupAddress) and core.name in core.table.group(
             destination.name

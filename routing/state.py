@@ -30,11 +30,11 @@ from routing.messages import FrameKind, HelloRole, MessageKind
 
 __all__ = [
     "ALLOWED",
-    "ASKED_AGAIN",
     "CLIENT_KINDS",
     "JOINER_KINDS",
     "ON_CONNECT",
     "ON_HELLO",
+    "TOLD_AGAIN",
     "Connection",
     "Detail",
     "Direction",
@@ -274,10 +274,17 @@ JOINER_KINDS: Final = frozenset(
 
 assert set(ALLOWED) == set(LinkRole), "a link role without a row"
 
-ASKED_AGAIN: Final = frozenset(
-    {MessageKind.REQUEST_NAME, MessageKind.REGISTER, MessageKind.FIND_GROUP}
+TOLD_AGAIN: Final = frozenset(
+    {
+        MessageKind.MESSAGE,
+        MessageKind.REQUEST,
+        MessageKind.BALLOT,
+        MessageKind.REQUEST_NAME,
+        MessageKind.REGISTER,
+        MessageKind.FIND_GROUP,
+    }
 )
-"""Kinds that the nearest member answers, and at a repeat whichever member it comes to first."""
+"""Kinds that the nearest member takes, and at a repeat whichever member it comes to first."""
 
 CLIENT_KINDS: Final = frozenset(
     {

@@ -76,7 +76,7 @@ def test_message_outlives_the_first_node_of_its_group_that_died_in_silence() -> 
     assert world.counters()["delivery.retry"] >= 1
 
 
-def test_message_to_a_group_that_the_first_node_swallows_every_time_is_reported(
+def test_message_outlives_a_first_node_of_its_group_that_swallows_it_every_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = formed(30)
@@ -84,6 +84,23 @@ def test_message_to_a_group_that_the_first_node_swallows_every_time_is_reported(
     target = world.random.randbytes(32)
     first, *others = members(world, target)
     monkeypatch.setattr(first.core.groups, "on_message", lambda arrival, target: None)
+    source = next(host for host in world.hosts if host is not first and host not in others)
+    parcel = ledger.submit(source, GroupAddress(target), others)
+    world.run(10 * SECOND)
+    assert parcel.arrived and parcel.failed is None
+    assert all(times == 1 for times in parcel.delivered.values())
+    assert world.counters()["delivery.retry"] == 1
+
+
+def test_message_to_a_group_that_everybody_swallows_every_time_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = formed(30)
+    ledger = Ledger(world)
+    target = world.random.randbytes(32)
+    first, *others = members(world, target)
+    for host in world.hosts:
+        monkeypatch.setattr(host.core.groups, "on_message", lambda arrival, target: None)
     source = next(host for host in world.hosts if host is not first and host not in others)
     parcel = ledger.submit(source, GroupAddress(target), others)
     world.run(60 * SECOND)
