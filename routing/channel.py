@@ -49,6 +49,9 @@ LENGTH_BYTES: Final = 4
 RECORD_BYTES: Final = LENGTH_BYTES + TAG_BYTES
 """That a record is larger than its plaintext."""
 
+COPIED_BYTES: Final = 65_536
+"""A smaller record is put behind its length; a larger one is sealed where it is to be."""
+
 _preamble: Final = struct.Struct(">4sHH8s")
 _length: Final = struct.Struct(">H")
 _record_length: Final = struct.Struct(">I").pack
@@ -120,7 +123,7 @@ class Channel:
 
     def seal_all(self, plaintexts: list[bytes]) -> bytes | bytearray:
         """Return the records of several plaintexts, one behind the other; as `seal` for each."""
-        if len(plaintexts) == 1:
+        if len(plaintexts) == 1 and len(plaintexts[0]) < COPIED_BYTES:
             return self.seal(plaintexts[0])
         sealed = bytearray(sum(map(len, plaintexts)) + len(plaintexts) * RECORD_BYTES)
         at, view = 0, memoryview(sealed)

@@ -12,7 +12,9 @@ __all__: list[str] = []
 
 
 @pytest.mark.parametrize("into", [True, False], ids=["in place", "as returned"])
-@pytest.mark.parametrize("sizes", [[], [0], [5], [0, 1, 70_000], [65_536, 65_536]])
+@pytest.mark.parametrize(
+    "sizes", [[], [0], [5], [65_535], [65_536], [0, 1, 70_000], [65_536, 65_536]]
+)
 def test_records_sealed_together_are_those_sealed_one_by_one(
     sizes: list[int], into: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
