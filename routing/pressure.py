@@ -18,6 +18,7 @@ from routing.limits import SECOND
 from routing.messages import Address, ClientAddress, GroupAddress, NodeAddress, ViaAddress
 from routing.service.connection import Line
 from routing.service.host import Host
+from routing.service.owner import AT_A_TIME
 from routing.state import LinkRole, Token
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class PatientHost(Host):
             waiting = (self._blocked or {}).get(line.serial)
             if waiting is None:
                 # Not the kernel holds it up but this very tick: the host flushes after us.
-                line.flush()
+                line.flush(AT_A_TIME)
                 await asyncio.sleep(0)
                 continue
             waiter = asyncio.get_running_loop().create_future()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import Final, cast
 
 from routing._frames import (
@@ -23,7 +24,7 @@ from routing.channel import Channel, ChannelError, Handshake
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Nanos
 from routing.messages import Close, FrameKind, decode, encode
-from routing.service.owner import Owner, Stage
+from routing.service.owner import AT_A_TIME, Owner, Stage
 from routing.state import Direction, Token
 
 __all__ = ["Line", "Owner", "Stage"]
@@ -167,22 +168,25 @@ class Line(asyncio.BufferedProtocol):
         self._writer.append(kind, body, priority)
         self._charge(self._writer.queued - before)
 
-    def flush(self) -> None:
-        """Seal and write what the kernel takes: one write for everything that was gathered."""
+    def flush(self, most: int = sys.maxsize) -> None:
+        """Seal and write what the kernel takes; after `most` bytes the rest has its turn later."""
         self.dirty = False
         transport, channel = self._transport, self.channel
         if transport is None or channel is None or self.stage is Stage.GONE:
             return
         room = self._owner.limits.record_bytes_max
         waiting = len(self._writer)
-        while len(self._writer) and not self._paused:
+        while len(self._writer) and not self._paused and most > 0:
             written = channel.seal_all(self._writer.take(room))
             self.written_bytes += len(written)
+            most -= len(written)
             # It writes at once (high-water mark 0), and calls `pause_writing` if some is left.
             transport.write(written)
         self._owner.meter.gave(waiting - len(self._writer))
         self.sent_at = self._owner.poll.said()
         self.settle_charge()
+        if len(self._writer) and not self._paused:
+            self._owner.flush_later(self)
         if self.stage is Stage.CLOSING and not len(self._writer):
             self._finish_writing()
 
@@ -259,8 +263,7 @@ class Line(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The loop hands over the socket; a dialler speaks."""
         # uvloop's transports are asyncio's by duty, not by descent.
-        transport = cast(asyncio.Transport, transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)
         if self.stage is not Stage.GREETING:
             # Not at once: uvloop would close the descriptor before it has made our socket object
             # let go of it, and that object would later close whoever has the number by then.
@@ -326,7 +329,7 @@ class Line(asyncio.BufferedProtocol):
         self._paused = False
         self._gate()
         self._owner.on_paused(self, False)
-        self.flush()
+        self.flush(AT_A_TIME)
 
     # -- inside
 
@@ -339,8 +342,7 @@ class Line(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        transport = self._transport
-        held_up = self._held_up or self._waits
+        transport, held_up = self._transport, self._held_up or self._waits
         if transport is not None and not held_up and not transport.is_closing():
             transport.resume_reading()
 

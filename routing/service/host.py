@@ -47,6 +47,7 @@ from routing.service.figures import passed
 from routing.service.host_config import HostConfig
 from routing.service.ledger import Ledger, ledger_of
 from routing.service.machine import Machine
+from routing.service.owner import AT_A_TIME
 from routing.service.polling import BusyPoll
 from routing.service.pulse import Pulse
 from routing.service.wakeup import Clock, WakeUp
@@ -296,7 +297,10 @@ class Host:
         line.send(action.kind, action.body, action.priority)
         if action.kind is FrameKind.ROUTED:
             self.feeding.passed_on(line, len(action.body))
-        self.flush_later(line)
+        if action.kind is FrameKind.PONG:
+            line.flush(AT_A_TIME)
+        else:
+            self.flush_later(line)
 
     def flush_later(self, line: Line) -> None:
         """Write what a line has queued, together with the rest of this tick."""
@@ -318,7 +322,7 @@ class Host:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for line in dirty:
-            line.flush()
+            line.flush(AT_A_TIME)
 
     def _dial(self, action: do.Dial) -> None:
         self._dialler.dial(action.dial, action.endpoint, action.expect, action.timeout_ns)

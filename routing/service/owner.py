@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from routing._frames import SpareBlock
 from routing._meter import Meter
@@ -15,7 +15,10 @@ from routing.service.polling import BusyPoll
 if TYPE_CHECKING:
     from routing.service.connection import Line
 
-__all__ = ["Owner", "Stage"]
+__all__ = ["AT_A_TIME", "Owner", "Stage"]
+
+AT_A_TIME: Final = 262_144
+"""When a line has sealed and written so much, what else there is to do gets its turn."""
 
 
 class Stage(IntEnum):
@@ -41,6 +44,9 @@ class Owner(Protocol):
 
     def now(self) -> Nanos:
         """Return the time."""
+
+    def flush_later(self, line: Line) -> None:
+        """Write what a line has queued when the loop comes round."""
 
     def on_channel(self, line: Line) -> None:
         """The handshake is complete; the line is OPEN."""
