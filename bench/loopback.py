@@ -38,7 +38,7 @@ WIDE_SHARE = 20
 STREAMED = ("routing, one by one", "py-libp2p, batched")
 """These differ from another contestant in how they stream, and in nothing else."""
 
-ASKED = ("routing, busy polling",)
+ASKED = ("routing, sleeping",)
 """These differ from another contestant in their round trips, and in nothing else."""
 
 STREAM, PINGPONG = "stream", "pingpong"

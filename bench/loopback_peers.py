@@ -50,7 +50,7 @@ class Ours(Contestant):
     """
 
     together = True
-    busy_poll_us = 0
+    busy_poll_us: int | None = None
     counts: type[Count] = Count
 
     def serve(self, connections: int, streamed: bool) -> None:
@@ -196,10 +196,10 @@ class OursOneByOne(Ours):
         return asyncio.create_task(read(node.messages()))
 
 
-class OursPolling(Ours):
-    """The same, and neither end sleeps before it has looked again for a while."""
+class OursSleeping(Ours):
+    """The same, and both ends sleep as soon as there is nothing to do."""
 
-    busy_poll_us = 100
+    busy_poll_us = 0
 
 
 # -- uvloop, framing in Python
@@ -482,7 +482,7 @@ SERVER_SECRET = b"JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"
 NAMES: dict[str, Callable[[], Contestant]] = {
     "routing": Ours,
     "routing, one by one": OursOneByOne,
-    "routing, busy polling": OursPolling,
+    "routing, sleeping": OursSleeping,
     "uvloop, plaintext": lambda: Streamed(tls=False),
     "uvloop, TLS 1.3": lambda: Streamed(tls=True),
     "pyzmq, plaintext": lambda: ZeroMQ(curve=False),

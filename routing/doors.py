@@ -33,7 +33,7 @@ from routing.identity import IdentitySigner
 from routing.inbox import BorrowedHandler, Inbox, MessagesHandler, RequestHandler
 from routing.inputs import ContactsLearnt, ReadingHeld, SubmittedMany
 from routing.keeping import Keeping
-from routing.limits import MICROSECOND, MILLISECOND, SECOND
+from routing.limits import MILLISECOND, SECOND
 from routing.names import Name, network_tag
 from routing.outbox import Outbox
 from routing.pressure import PatientHost
@@ -157,7 +157,7 @@ class Door(Sending):
                 tag=tag,
                 identity=identity,
                 limits=limits,
-                busy_poll_ns=config.busy_poll_us * MICROSECOND,
+                busy_poll_ns=config.busy_poll_ns,
             ),
             on_event=self._on_event,
             on_message=self._inbox.put,

@@ -22,5 +22,5 @@ class HostConfig:
     """Network tag, 8 bytes."""
     identity: Identity
     limits: Limits = field(default_factory=Limits)
-    busy_poll_ns: int = 0
+    busy_poll_ns: int | None = None
     """See `Config.busy_poll_us`."""

@@ -41,6 +41,7 @@ def test_config_cannot_be_changed() -> None:
         {"identity": Identity.from_seed(bytes(32))},
         {"advertise": ["192.0.2.1:5483"], "listen": ["0.0.0.0:5483"]},
         {"busy_poll_us": 1_000},
+        {"busy_poll_us": None},
         {"discover": discover, "limits": Limits.local(), "network": "n" * 255},
     ],
 )
