@@ -142,6 +142,27 @@ def test_source_waits_and_the_relay_loses_nothing_while_the_destination_stands_s
     run(body())
 
 
+def test_source_that_repeats_what_its_neighbour_has_not_read_keeps_the_connection(
+    run: Run,
+) -> None:
+    async def body() -> None:
+        async with network(2, limits=LIMITS) as (a, b):
+            came = counting(b)
+            async with still(b):
+                stream = Stream(a, b)
+                await eventually(lambda: stream.waits)
+                # All that waits leaves once more, which is several times what may wait.
+                await eventually(lambda: counted(a, "delivery.retry") > stream.sent / 2)
+                assert counted(a, "repeat.dropped") > 0
+                assert a.stats()["bytes.queued"] < LIMITS.write_bytes_max
+            await stream.stop()
+            await eventually(lambda: len(came) == stream.sent)
+            assert set(came.values()) == {1}
+            assert counted(a, "slow.queue_full") == counted(a, "delivery.undeliverable") == 0
+
+    run(body())
+
+
 def test_slow_destination_takes_as_much_of_a_modest_source_as_of_a_greedy_one(
     run: Run, chain: Chain
 ) -> None:
