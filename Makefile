@@ -11,7 +11,7 @@ SOURCES := $(wildcard routing/*.pyx routing/*.pxd)
 # The rooms as the setup script lists them, so that stubtest checks each one.
 ROOMS   = $(shell sed -n '/^NAMES = (/,/^)/s/^ *"\([a-z_]*\)",$$/routing.\1/p' setup.py)
 
-.PHONY: build network test lint bench ratios loopback bench-plot idle handshake soak wheel sanitize clean
+.PHONY: build network test lint bench ratios loopback bench-plot stalled idle handshake soak wheel sanitize clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/.built
@@ -75,6 +75,10 @@ loopback: $(VENV)/.bench
 
 bench-plot: build
 	$(PY) -m bench.loopback_plot $(PLOT_ARGS)
+
+# Memory and queues while a reader stands still, measured and drawn; STALLED_ARGS="--seconds 2".
+stalled: build
+	$(PY) -m bench.standstill $(STALLED_ARGS)
 
 # What connections cost: IDLE_ARGS="--connections 1000", HANDSHAKE_ARGS="--libp2p PYTHON".
 idle: build

@@ -2,9 +2,10 @@
 
 A sends as fast as it is let to C by way of B alone; all three have a process each. C reads nothing
 for some seconds, then everything. Told is by how much each process grew, what waited at A and B,
-and how many messages were accepted, had arrived, and were handed over twice.
+and how many messages were accepted, had arrived, and were handed over twice. `bench.standstill`
+draws what it was over time.
 
-    python -m bench.relay_stalled [--seconds 5] [--size 1000]
+    python -m bench.relay_stalled [--seconds 5] [--size 1000] [--json]
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import json
 import sys
 import time
+from typing import Any
 
 import routing
 from bench.stalled import PATIENCE_S, STEP_S, resident
@@ -25,9 +27,12 @@ from routing.node import Node
 from routing.pressure import ways_out
 from routing.state import Token
 
-__all__ = ["main"]
+__all__ = ["COLUMNS", "main", "press"]
 
 LIMITS = routing.Limits.local()
+
+COLUMNS = ("at", "a_grew", "b_grew", "c_grew", "a_queued", "b_queued", "accepted", "arrived")
+"""Of `curve`: seconds, bytes, and numbers of messages."""
 
 
 async def be(contact: str) -> None:
@@ -115,7 +120,7 @@ def by_way_of(node: Node, name: bytes) -> None:
     setattr(sending, "ways_out", tokens)  # noqa: B010 - a bench looks behind the doors
 
 
-async def press(seconds: float, size: int) -> dict[str, int]:
+async def press(seconds: float, size: int) -> dict[str, Any]:
     """Send by way of B to C, which stands still and then reads; return what was seen."""
     far: list[Far] = []
     try:
@@ -133,7 +138,7 @@ async def press(seconds: float, size: int) -> dict[str, int]:
             await each.stop()
 
 
-async def _press(node: Node, b: Far, c: Far, seconds: float, size: int) -> dict[str, int]:
+async def _press(node: Node, b: Far, c: Far, seconds: float, size: int) -> dict[str, Any]:
     to = routing.NodeAddress(bytes.fromhex(str((await c.ask())["name"])))
     by_way_of(node, bytes.fromhex(str((await b.ask())["name"])))
     sent, going = 0, True
@@ -146,33 +151,44 @@ async def _press(node: Node, b: Far, c: Far, seconds: float, size: int) -> dict[
 
     own, relay, end = resident(), (await b.ask())["resident"], (await c.ask("still"))["resident"]
     task, began = asyncio.create_task(send()), time.monotonic()
-    most = dict.fromkeys(("a_grew", "b_grew", "c_grew", "a_queued", "b_queued"), 0)
-    while time.monotonic() - began < seconds:
+    curve: list[tuple[float, int, int, int, int, int, int, int]] = []
+
+    async def look() -> dict[str, int]:
         seen, far = await b.ask(), await c.ask()
-        now = {
-            "a_grew": resident() - own,
-            "b_grew": seen["resident"] - relay,
-            "c_grew": far["resident"] - end,
-            "a_queued": node.stats()["bytes.queued"],
-            "b_queued": seen["queued"],
-        }
-        most = {what: max(most[what], now[what]) for what in most}
+        grew = resident() - own, seen["resident"] - relay, far["resident"] - end
+        queued = node.stats()["bytes.queued"], seen["queued"]
+        at = round(time.monotonic() - began, 2)
+        curve.append((at, *grew, *queued, sent, far["distinct"]))
+        return far
+
+    while time.monotonic() - began < seconds:
+        await look()
         await asyncio.sleep(STEP_S)
     still, going = sent, False
+    stood = len(curve)
     await c.ask("read")
+    read_at = round(time.monotonic() - began, 2)
     await task
     async with asyncio.timeout(PATIENCE_S):
-        while (last := await c.ask())["distinct"] < sent:  # noqa: ASYNC110 - in another process
+        while (last := await look())["distinct"] < sent:  # noqa: ASYNC110 - in another process
             await asyncio.sleep(STEP_S)
     seen = await b.ask()
+    most = {name: max(each[COLUMNS.index(name)] for each in curve[:stood]) for name in COLUMNS[1:6]}
     return {
+        "size": size,
+        "seconds": seconds,
         **most,
+        "room": LIMITS.write_bytes_max // 2,
+        "queued_bound": LIMITS.write_bytes_max,
         "accepted_while_still": still,
         "sent": sent,
         "arrived": last["distinct"],
         "twice": last["came"] - last["distinct"],
         "pauses": seen["pauses"],
         "lost_as_slow": seen["lost"] + node.stats().get("lost.slow_reader", 0),
+        "read_at": read_at,
+        "columns": COLUMNS,
+        "curve": curve,
     }
 
 
@@ -181,13 +197,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.relay_stalled", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--size", type=int, default=1_000)
+    parser.add_argument("--json", action="store_true", help="all on one line, with the curve")
     parser.add_argument("--be", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.be:
         routing.run(be("" if given.be == "first" else given.be))
         return 0
     found = routing.run(press(given.seconds, given.size))
-    print(json.dumps(found, indent=1))
+    if given.json:
+        print(json.dumps(found))
+    else:
+        short = {name: each for name, each in found.items() if name not in ("columns", "curve")}
+        print(json.dumps(short, indent=1))
     return 0 if found["arrived"] == found["sent"] and not found["twice"] else 1
 
 

@@ -4,8 +4,9 @@ A sends as fast as it is let to B, in a process of its own, whose application do
 reads all. Told is by how much the resident memory of each grew, beside what `Limits` allows to
 wait: at the sender what is not known to have arrived, at the reader its inbox; and the most that
 `send_many` had handed over by then. What the kernel holds for the socket is not in it.
+`bench.standstill` draws it.
 
-    python -m bench.stalled [--seconds 5] [--size 65536] [--plot stalled.svg]
+    python -m bench.stalled [--seconds 5] [--size 65536] [--json]
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 
 import routing
 
-__all__ = ["main"]
+__all__ = ["COLUMNS", "PATIENCE_S", "STEP_S", "main", "press", "resident"]
+
+COLUMNS = ("at", "sender_grew", "reader_grew", "handed_over", "sender_queued", "reader_inbox")
+"""Of `curve`: seconds, then bytes."""
 
 STEP_S = 0.1
 PATIENCE_S = 60.0
@@ -125,10 +128,12 @@ async def _press(
     gc.collect()
     own, theirs = resident(), (await reader.ask("look"))["resident"]
     task, began = asyncio.create_task(send()), time.monotonic()
-    curve: list[tuple[float, int, int, int]] = []
+    curve: list[tuple[float, int, int, int, int, int]] = []
     while (passed := time.monotonic() - began) < seconds:
         far = await reader.ask("look")
-        curve.append((round(passed, 2), resident() - own, far["resident"] - theirs, sent * size))
+        grew, queued = resident() - own, node.stats()["bytes.queued"]
+        theirs_grew, inbox = far["resident"] - theirs, far["inbox"]
+        curve.append((round(passed, 2), grew, theirs_grew, sent * size, queued, inbox))
         await asyncio.sleep(STEP_S)
     going = False
     # What is being sent goes through as soon as there is a reader.
@@ -145,36 +150,18 @@ async def _press(
         "sender_bound": limits.unacknowledged_bytes + limits.write_bytes_max,
         "reader_grew": max(point[2] for point in curve),
         "reader_bound": limits.inbox_bytes,
+        "queued_bound": limits.write_bytes_max,
         "lasted": round(curve[-1][0], 1),
+        "columns": COLUMNS,
         "curve": curve,
     }
 
 
-def draw(found: dict[str, object], path: Path) -> None:
-    """Draw memory over time."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    curve = found["curve"]
-    assert isinstance(curve, list)
-    at = [point[0] for point in curve]
-    figure, axes = pyplot.subplots(figsize=(8, 4))
-    for column, label in ((1, "sender"), (2, "reader"), (3, "handed over by send_many")):
-        axes.plot(at, [point[column] / 2**20 for point in curve], label=label)
-    axes.set_xlabel("seconds with a reader that stands still")
-    axes.set_ylabel("MiB more than before")
-    axes.legend()
-    figure.savefig(path)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, draw; 1 if a message is missing."""
+    """Measure and print; 1 if a message is missing."""
     parser = argparse.ArgumentParser(prog="python -m bench.stalled", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--size", type=int, default=65_536)
-    parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--be", choices=["reader"], help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -182,8 +169,6 @@ def main(arguments: list[str] | None = None) -> int:
         routing.run(stand_still())
         return 0
     found = routing.run(press(given.seconds, given.size))
-    if given.plot:
-        draw(found, given.plot)
     if given.json:
         print(json.dumps(found))
     else:
