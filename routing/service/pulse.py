@@ -19,13 +19,17 @@ from routing.noise import NONCES_MAX
 from routing.service.connection import PROGRESS_BYTES_MIN, Line, Stage
 from routing.service.wakeup import WakeUp
 
-__all__ = ["Pulse"]
+__all__ = ["LOOKS", "Pulse"]
 
 RECORDS_LEFT_MIN = 1 << 32
 """A connection is closed while its key could still seal so many records."""
 
 STROKES = 256
 """To a heartbeat, which is late by one of them at most: 59 ms of 15 s."""
+
+LOOKS = 8
+"""At a reader that stands still, in `slow_reader_ns`: what it took at first, into the buffers of
+its kernel, excuses it for an eighth longer and not for as long again."""
 
 
 class Body(Protocol):
@@ -62,7 +66,8 @@ class Pulse:
         self._order: list[int] = []
         """The numbers of these strokes, as a heap."""
         self._count = 0
-        self._stalled: dict[int, int] = {}
+        self._stalled: dict[int, tuple[int, Nanos]] = {}
+        """Serial -> bytes that waited when it was last seen to take some, and when that was."""
 
     @property
     def gap_ns(self) -> int:
@@ -151,13 +156,22 @@ class Pulse:
             self._wakeup.set("beat", 0, self._order[0] * self._stroke_ns, self._strike)
 
     def _watch(self, line: Line) -> None:
-        self._stalled[line.serial] = line.transport_bytes
-        at = self._wakeup.clock.now() + self._limits.slow_reader_ns
+        since = self._wakeup.clock.now()
+        self._stalled[line.serial] = line.transport_bytes, since
+        self._look_later(line, since)
+
+    def _look_later(self, line: Line, since: Nanos) -> None:
+        slow_ns = self._limits.slow_reader_ns
+        at = min(since + slow_ns, self._wakeup.clock.now() + max(1, slow_ns // LOOKS))
         self._wakeup.set("slow", line.serial, at, lambda: self._look(line))
 
     def _look(self, line: Line) -> None:
-        if self._stalled[line.serial] - line.transport_bytes >= PROGRESS_BYTES_MIN:
+        left, since = self._stalled[line.serial]
+        if left - line.transport_bytes >= PROGRESS_BYTES_MIN:
             self._watch(line)
+            return
+        if self._wakeup.clock.now() - since < self._limits.slow_reader_ns:
+            self._look_later(line, since)
             return
         line.fault(CloseCode.SLOW_READER, "bytes stayed unwritten for too long")
         # Whoever does not read will not read the Close either.
