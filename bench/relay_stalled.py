@@ -111,9 +111,9 @@ def by_way_of(node: Node, name: bytes) -> None:
     def ways(target: bytes) -> list[bytes]:
         return [name] if name in core.table else []
 
-    def tokens(of: Core, destination: Address) -> list[Token]:
+    def tokens(of: Core, destination: Address, *, routed: bool) -> list[Token]:
         if of is not core:
-            return ways_out(of, destination)
+            return ways_out(of, destination, routed=routed)
         return [Token(core.link_to(each).token) for each in ways(b"")]
 
     core.hops.ways = ways  # type: ignore[method-assign]

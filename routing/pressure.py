@@ -112,10 +112,15 @@ class PatientHost(Host):
                 waiter.set_result(None)
 
 
-def ways_out(core: Core, destination: Address) -> list[Token]:
+def ways_out(core: Core, destination: Address, *, routed: bool = False) -> list[Token]:
     """Return the tokens of the connections on which a message to `destination` will leave.
 
     Empty if it is for ourselves alone, or nobody is connected; the core will say so.
+
+    Args:
+        core: Who sends.
+        destination: To whom.
+        routed: It is signed, and goes the best way, which is not always the direct connection.
     """
     match destination:
         case NodeAddress(name=target) | GroupAddress(name=target) | ViaAddress(hop=target):
@@ -130,10 +135,19 @@ def ways_out(core: Core, destination: Address) -> list[Token]:
     names: list[bytes | None]
     if isinstance(destination, GroupAddress):
         names = [target if target in core.table else core.table.next_hop(target)]
+    elif _is_direct(core, destination, target, routed):
+        names = [target]
     else:
-        names = [target if target in core.table else core.relay.first_hop(target) or None]
+        names = [core.relay.first_hop(target) or None]
     if names == [None] and isinstance(destination, GroupAddress):
         # We are the first of the group and send its members their copies ourselves.
         names = [*core.table.group(target, including_self=False)]
     tokens = [core.table.token(name) for name in names if name is not None]
     return [Token(token) for token in tokens if token is not None]
+
+
+def _is_direct(core: Core, destination: Address, target: bytes, routed: bool) -> bool:
+    """Tell whether a message goes to a neighbour by the connection with it, come what may."""
+    if isinstance(destination, NodeAddress):
+        return not routed and target in core.table and target not in core.suspects.names
+    return isinstance(destination, ViaAddress) and target in core.table

@@ -103,9 +103,9 @@ class Sending(ABC):
 
         The event `Undelivered` bears the number of one that nobody has acknowledged. This waits
         while the connection it takes has too much queued, our proxy allows no more, or a neighbour
-        has yet to take too many that we sent it. One above
-        `Limits.payload_bytes_max` travels in parts, signed and acknowledged whatever is asked for,
-        and this returns when all of it has arrived; cancelled, it sends no further part.
+        has yet to take too many that we sent it. One above `Limits.payload_bytes_max` travels in
+        parts, signed and acknowledged whatever is asked for, and this returns when all of it has
+        arrived; cancelled, it sends no further part.
 
         Under the authority of a group this is one member's vote: the message is handed over, once,
         when a quorum of members has sent the same; so each of them must call it.
@@ -134,12 +134,11 @@ class Sending(ABC):
         body = checked_payload(payload, self.config.limits, dst)
         destination = checked_destination(dst)
         claim = checked_authority(authority)
-        chosen = checked_id(id, claim)
-        once = _is_once(delivery)
+        chosen, once = checked_id(id, claim), _is_once(delivery)
         if self._is_large(body):
             return await self._carry(destination, body, claim, wait, progress)
-        if not self._goes(destination):
-            await self._ready(destination, wait, len(body))
+        if not self._goes(destination, not plain):
+            await self._ready(destination, wait, len(body), routed=not plain)
         if plain and self._gathers(destination, body, delivery):
             return self._outbox.latest
         return await self._send_whole(destination, body, signed, once, wait, claim, chosen)
@@ -223,7 +222,7 @@ class Sending(ABC):
                 await self.send(destination, bodies[start], signed=signed, delivery=delivery)
                 start = end
                 continue
-            await self._ready(destination, False, size, end - start)
+            await self._ready(destination, False, size, end - start, routed=signed)
             part = bodies[start:end]
             try:
                 with self._outbox.sending(len(part)) as reference:
@@ -348,12 +347,13 @@ class Sending(ABC):
             agree=agree,
         )
         try:
-            if not large and not isinstance(dst, GroupAddress) and self._goes(destination):
+            routed = large or signed or claim is not None
+            if not large and not isinstance(dst, GroupAddress) and self._goes(destination, routed):
                 # Nothing but the reply is waited for, and the core knows how long.
                 await self._exchange(question, came)
                 return came
             async with asyncio.timeout(timeout):
-                await self._ready(destination, wait, len(body))
+                await self._ready(destination, wait, len(body), routed=routed)
                 if large:
                     await self._place()
                 await self._exchange(question, came, large=large, progress=progress)
@@ -386,20 +386,22 @@ class Sending(ABC):
             if large or replies.cancelled() or not replies.done():
                 self._withdraw(reference)
 
-    def _goes(self, dst: Address) -> bool:
+    def _goes(self, dst: Address, routed: bool) -> bool:
         """Tell whether a message may leave at once: `_ready` would wait for nothing."""
         host, core = self._serving(), self._running()
         if core.client or core.state.phase is not Phase.CONNECTED:
             return False
-        return all(map(host.has_room_for, ways_out(core, dst)))
+        return all(map(host.has_room_for, ways_out(core, dst, routed=routed)))
 
-    async def _ready(self, dst: Address, wait: bool, size: int, count: int = 1) -> None:
+    async def _ready(
+        self, dst: Address, wait: bool, size: int, count: int = 1, *, routed: bool = False
+    ) -> None:
         self._serving()
         if self.state.phase is not Phase.CONNECTED and not self._is_alone_and_named():
             if not wait:
                 raise NotConnected(f"we are {self.state}, not connected; wait or use wait=True")
             await self.wait_for(Phase.CONNECTED)
-        for token in ways_out(self._running(), dst):
+        for token in ways_out(self._running(), dst, routed=routed):
             await self._serving().room(token)
         if count > 1 or size <= self.config.limits.payload_bytes_max:
             await self._serving().turn(self._running(), size, count)
@@ -416,7 +418,7 @@ class Sending(ABC):
         progress: OnProgress | None,
     ) -> int:
         """Send a large message and wait until all of it has arrived."""
-        await self._ready(dst, wait, len(body))
+        await self._ready(dst, wait, len(body), routed=True)
         await self._place()
         reference = self._outbox.next_reference()
         through = self._begin_large(reference, progress)

@@ -39,9 +39,9 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> Chain:
     """Have all that a node sends, signed, go by way of another one, as if it knew nobody else."""
     first: dict[int, Callable[[], list[Token]]] = {}
 
-    def tokens(core: Core, destination: Address) -> list[Token]:
+    def tokens(core: Core, destination: Address, *, routed: bool) -> list[Token]:
         own = first.get(id(core))
-        return ways_out(core, destination) if own is None else own()
+        return ways_out(core, destination, routed=routed) if own is None else own()
 
     def link(source: Node, relay: Node) -> None:
         core, name = source._running(), bytes(relay.name or b"")
@@ -159,6 +159,24 @@ def test_source_that_repeats_what_its_neighbour_has_not_read_keeps_the_connectio
             await eventually(lambda: len(came) == stream.sent)
             assert set(came.values()) == {1}
             assert counted(a, "slow.queue_full") == counted(a, "delivery.undeliverable") == 0
+
+    run(body())
+
+
+def test_source_waits_for_the_way_that_its_signed_messages_take(run: Run) -> None:
+    async def body() -> None:
+        async with network(3, limits=LIMITS) as (a, b, c):
+            # As if B had missed an acknowledgement: what is signed goes by way of C.
+            name = bytes(c.name or b"")
+            a._running().hops.ways = lambda target: [name]  # type: ignore[method-assign]
+            came = counting(b)
+            async with still(c):
+                stream = Stream(a, b)
+                await eventually(lambda: stream.waits or counted(a, "slow.queue_full"))
+                assert counted(a, "slow.queue_full") == 0, "C was closed for what nobody held up"
+            await stream.stop()
+            await eventually(lambda: len(came) == stream.sent)
+            assert set(came.values()) == {1}
 
     run(body())
 

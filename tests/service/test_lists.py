@@ -26,7 +26,7 @@ def through(monkeypatch: pytest.MonkeyPatch, a: Node, b: Node) -> None:
     a._running().hops.ways = lambda target: [by_b]  # type: ignore[method-assign]
     token = a._running().table.token(by_b)
     assert token is not None
-    monkeypatch.setattr("routing.sending.ways_out", lambda core, dst: [Token(token)])
+    monkeypatch.setattr("routing.sending.ways_out", lambda core, dst, *, routed: [Token(token)])
 
 
 def counted(node: Node | Client, what: str) -> int:
