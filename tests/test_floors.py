@@ -58,6 +58,7 @@ FLOORS: dict[str, int] = {
     "seniority": 2,
     "authority": 2,
     "shares": 2,
+    "hop_shares": 2,
     "certificates": 2,
     "endpoints": 2,
     "handover": 2,

@@ -20,6 +20,7 @@ from routing._tokens import TokenTable
 from routing.channel import Handshake
 from routing.errors import CloseCode, DialFailure, TokenTableFull
 from routing.events import Event, Message
+from routing.hop_shares import sent_again
 from routing.identity import verify
 from routing.inputs import (
     Accepted,
@@ -42,7 +43,7 @@ from routing.service.connection import Line, Stage
 from routing.service.corridor import Corridor
 from routing.service.dialler import Dialler
 from routing.service.door import Door
-from routing.service.feeding import Feeding, sent_again
+from routing.service.feeding import Feeding
 from routing.service.figures import passed
 from routing.service.host_config import HostConfig
 from routing.service.ledger import Ledger, ledger_of

@@ -16,6 +16,7 @@ from routing._tokens import TokenTable
 from routing.core import Core
 from routing.errors import CloseCode, NameBound, TokenTableFull
 from routing.events import BootstrapFinished, BootstrapStarted, Disconnected, Event, Message
+from routing.hop_shares import sent_again
 from routing.inputs import (
     BootstrapRequested,
     DescriptorsRanShort,
@@ -29,6 +30,7 @@ from routing.limits import SECOND, Limits, Nanos
 from routing.messages import FrameKind
 from routing.simulation.clock import Clock
 from routing.simulation.dialling import Dialling, PendingDial
+from routing.simulation.holding import Holding
 from routing.simulation.links import Links
 from routing.simulation.trace import Trace
 from routing.simulation.wires import KERNEL_BYTES, End, Lane
@@ -73,7 +75,17 @@ class Witness(Protocol):
 class Network:
     """What all hosts of one world share."""
 
-    __slots__ = ("acting", "after", "clock", "dialling", "limits", "links", "trace", "witness")
+    __slots__ = (
+        "acting",
+        "after",
+        "clock",
+        "dialling",
+        "holds_up",
+        "limits",
+        "links",
+        "trace",
+        "witness",
+    )
 
     def __init__(self, clock: Clock, links: Links, limits: Limits, trace: Trace) -> None:
         self.clock = clock
@@ -81,6 +93,8 @@ class Network:
         self.dialling = Dialling(links)
         self.limits = limits
         self.trace = trace
+        self.holds_up = False
+        """Relays do not read what they cannot pass on, and copies give way, as in the service."""
         self.after: Callable[[Host], None] = _nothing
         """Called after every step of a host: the invariants."""
         self.acting: Host | None = None
@@ -134,6 +148,8 @@ class Host:
         self.progress: dict[int, tuple[int, int]] = {}
         """Reference of a large message -> (bytes acknowledged, of how many)."""
         self.counts: Counter[str] = Counter()
+        read_on = network.links.read_on
+        self.holding = Holding(network.clock, network.limits, self.counts, read_on)
         self.steps = 0
         self.started_at = Nanos(0)
         self.idle_since = Nanos(0)
@@ -335,6 +351,7 @@ class Host:
             self.tokens.remove(end.token)
             del self.ends[end.token]
             end.token = Token(0)
+            self.holding.forget(end)
             self.changes += 1
 
     def _end(self, token: Token, action: str) -> End:
@@ -370,6 +387,8 @@ class Host:
         if self.network.witness is not None:
             self.network.witness.sent(end, action.kind, action.body)
         self.network.links.send(end, action.kind, action.body)
+        if action.kind is FrameKind.ROUTED and self.network.holds_up:
+            self.holding.passed_on(end.out, len(action.body))
 
     def _may_queue(self, end: End, action: do.Send) -> bool:
         """Tell whether there is memory for a frame that waits for a slow reader.
@@ -380,9 +399,10 @@ class Host:
         if end.failing:
             self.counts["late.send"] += 1
             return False
-        bulk = action.priority == do.BULK and action.kind is FrameKind.ROUTED
-        if bulk and end.out.backlog > bound // 2:  # its source sends it again, and slower
-            self.counts["bulk.dropped"] += 1
+        again = sent_again(action)
+        gives_way = again == "bulk" or (again and self.network.holds_up)
+        if gives_way and end.out.backlog > bound // 2:
+            self.counts[f"{again}.dropped"] += 1
             return False
         if end.out.backlog <= bound:
             return True

@@ -233,7 +233,7 @@ class Links:
         if not lane.items:
             return
         host = lane.target.host
-        if lane.parted or lane.stalls or host.asleep:
+        if lane.held or lane.waits:
             lane.due += 1
         elif host.read_bytes_s or host.unread:
             host.unread.append(lane)
@@ -257,8 +257,12 @@ class Links:
         size = len(item[1]) + _FRAME_OVERHEAD_BYTES
         lane.bytes -= size
         lane.taken += size
+        lane.source.host.holding.drained(lane)
         if end.open:
+            holding = end.host.holding
+            holding.source = lane
             end.host.hear(FrameReceived(end.token, item[0], item[1]))
+            holding.source = None
 
     def _write(self, pipe: Pipe, item: tuple[FrameKind, bytes] | Ending, due: int) -> None:
         """A reset has no bytes of its own; every other end is told in a Close frame."""
@@ -290,7 +294,7 @@ class Links:
         """A slow host reads one item, in the order in which they came, and takes its time."""
         lane = host.unread[0]
         before = lane.taken
-        if lane.items and not lane.held:
+        if lane.items and not (lane.held or lane.waits):
             self._deliver(lane)
         elif lane.items:
             lane.due += 1
@@ -409,10 +413,18 @@ class Links:
         if lane.held:
             return
         self.unmute(lane.target)
-        at = self.clock.now + lane.source.wire.latency_ns
+        if not lane.waits:
+            self._bring(lane, lane.source.wire.latency_ns)
+
+    def read_on(self, lane: Lane) -> None:
+        """Have the target read what has come while it did not; unless the lane is held."""
+        if not lane.held:
+            self._bring(lane, 0)
+
+    def _bring(self, lane: Lane, delay_ns: int) -> None:
         for _ in range(lane.due):
             self.in_flight += 1
-            self.clock.at(at, self._due, lane)
+            self.clock.at(self.clock.now + delay_ns, self._due, lane)
         lane.due = 0
 
     # -- sleep

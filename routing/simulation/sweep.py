@@ -19,6 +19,7 @@ from routing.limits import SECOND, Limits
 from routing.simulation.chaos import chaos
 from routing.simulation.command import as_text
 from routing.simulation.hosts import Violation
+from routing.simulation.pressing import press
 from routing.simulation.scenarios import (
     Report,
     flash_crowd,
@@ -32,7 +33,7 @@ from routing.simulation.scenarios import (
 
 __all__ = ["Task", "main", "run_task", "sweep"]
 
-SCENARIOS = ("form", "outage", "silence", "merge", "crowd", "partition", "rejoin", "chaos")
+SCENARIOS = ("form", "outage", "silence", "merge", "crowd", "partition", "rejoin", "chaos", "press")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Task:
         words = [f"python -m routing.simulation.sweep {self.scenario} --nodes {self.nodes}"]
         if self.kill:
             words.append(f"--kill {self.kill}")
-        if self.scenario in ("outage", "silence", "partition", "chaos"):
+        if self.scenario in ("outage", "silence", "partition", "chaos", "press"):
             words.append(f"--seconds {self.seconds}")
         if self.loss:
             words.append(f"--loss {self.loss}")
@@ -93,6 +94,8 @@ def run_task(task: Task) -> Report:
             return rejoin(world, task.nodes, task.kill)
         case "chaos":
             return chaos(world, task.nodes, task.seconds)
+        case "press":
+            return press(world, task.nodes, task.seconds)
         case _:
             raise UsageError(f"scenario {task.scenario!r} must be one of {', '.join(SCENARIOS)}")
 
@@ -152,7 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--nodes", type=int, default=12)
     parser.add_argument("--kill", type=int, default=0)
-    parser.add_argument("--seconds", type=int, default=60, help="of an outage or a partition")
+    parser.add_argument(
+        "--seconds", type=int, default=60, help="of an outage, a partition or pressing"
+    )
     parser.add_argument("--seeds", type=_seeds, default=range(10), help="N, or FIRST:END")
     parser.add_argument("--loss", type=float, default=0.0, help="share of routed frames lost")
     parser.add_argument("--local", action="store_true", help="the fast timers of Limits.local()")

@@ -15,6 +15,7 @@ from routing.errors import CloseCode
 from routing.inputs import Input
 from routing.limits import Nanos
 from routing.messages import FrameKind
+from routing.simulation.holding import Holding
 from routing.simulation.pipes import Pipe
 from routing.state import Connection, Direction, Token
 
@@ -46,6 +47,8 @@ class Place(Protocol):
     """What it finds when it wakes."""
     unread: deque[Lane]
     """Whose next item it reads next, where it reads slowly."""
+    holding: Holding
+    """What it does not read."""
 
     @property
     def now(self) -> Nanos:
@@ -91,6 +94,7 @@ class Lane:
         "clears_at",
         "dead",
         "due",
+        "excused",
         "heard_at",
         "items",
         "parted",
@@ -99,6 +103,7 @@ class Lane:
         "stalls",
         "taken",
         "target",
+        "waits",
         "watched",
     )
 
@@ -123,6 +128,10 @@ class Lane:
         """Of frames that the target has not read."""
         self.taken = 0
         """Bytes that the target has read since it began."""
+        self.waits = False
+        """The target does not read it, for it could not pass on what comes."""
+        self.excused = 0
+        """Bytes that the target passes on all the same."""
         self.watched = False
         """The writer waits for the reader, and looks after a while."""
 

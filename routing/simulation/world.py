@@ -45,6 +45,7 @@ class World(Harm):
         command: What reproduces this run, for the report of a violation.
         make_core: Another maker of cores, for tests of the world itself.
         bytewise: Frames travel as sealed bytes through the readers and writers of the service.
+        holds_up: Relays do not read what they cannot pass on.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class World(Harm):
         command: str = "",
         make_core: Callable[[CoreConfig], Core] = Core,
         bytewise: bool = False,
+        holds_up: bool = False,
     ) -> None:
         self.seed = seed
         self.limits = Limits.recommended() if limits is None else limits
@@ -74,6 +76,7 @@ class World(Harm):
         )
         self.network = Network(self.clock, self.links, self.limits, self.trace)
         self.network.after = self._after
+        self.network.holds_up = holds_up
         self.hosts: list[Host] = []
         self.command = command
         self._real_signatures = real_signatures

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from routing import actions as do
+from routing.hop_shares import Shares, sent_again
 from routing.messages import FrameKind
-from routing.service.feeding import Shares, sent_again
 from routing.state import Token
 
 __all__: list[str] = []
