@@ -24,7 +24,7 @@ from routing.channel import Channel, ChannelError, Handshake
 from routing.errors import CloseCode, DialFailure
 from routing.limits import Nanos
 from routing.messages import Close, FrameKind, decode, encode
-from routing.service.owner import AT_A_TIME, Owner, Stage
+from routing.service.owner import AT_A_TIME, Owner, Stage, close_code
 from routing.state import Direction, Token
 
 __all__ = ["Line", "Owner", "Stage"]
@@ -54,6 +54,7 @@ class Line(asyncio.BufferedProtocol):
         "_owner",
         "_paused",
         "_reader",
+        "_sip",
         "_transport",
         "_waits",
         "_way",
@@ -99,7 +100,7 @@ class Line(asyncio.BufferedProtocol):
         self._writer = FrameWriter()
         self._way: Way | None = None
         self._paused = self._held_up = self._waits = False
-        self._charged = self._full_reads = 0
+        self._charged = self._full_reads = self._sip = 0
         self.channel: Channel | None = None
         self.stage = Stage.GREETING
         self.direction = direction
@@ -253,6 +254,14 @@ class Line(asyncio.BufferedProtocol):
         if transport is not None and not self._held_up and not transport.is_closing():
             (transport.pause_reading if wait else transport.resume_reading)()
 
+    def sip(self) -> None:
+        """Read some while we wait, to be looked at later: whoever sends it sees it taken."""
+        transport, self._sip = self._transport, 2 * PROGRESS_BYTES_MIN
+        if transport is None or transport.is_closing() or self._held_up or not self._waits:
+            return
+        if self._reader.unread < self._reader.record_max:
+            transport.resume_reading()
+
     def read_on(self) -> None:
         """Take in what was read while we waited, as far as nothing waits again."""
         if self.stage is Stage.OPEN:
@@ -280,7 +289,11 @@ class Line(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come."""
         self._reader.buffer_updated(nbytes)
-        if self._reader.full:
+        if self._waits and self._transport is not None:
+            self._sip -= nbytes
+            if self._sip <= 0 or self._reader.unread >= self._reader.record_max:
+                self._transport.pause_reading()
+        elif self._reader.full:
             self._give_way()
         else:
             self._full_reads = 0
@@ -410,7 +423,7 @@ class Line(asyncio.BufferedProtocol):
             if close is None:
                 self.fault(CloseCode.BAD_FRAME, "malformed Close")
                 return
-            self._lose(_close_code(close.code), close.text)
+            self._lose(close_code(close.code), close.text)
         else:
             self._owner.on_frame(self, kind, body)
 
@@ -472,11 +485,8 @@ class Line(asyncio.BufferedProtocol):
             self._transport.write(plain)
 
     def _let_go(self) -> None:
-        """Have the socket object forget a descriptor that uvloop has closed.
-
-        uvloop does so only for a transport not closed before its maker goes on. Left alone the
-        object would later close whoever has the number by then.
-        """
+        """Have the socket object forget a descriptor that uvloop has closed, as uvloop does itself
+        only before its maker goes on; else it would later close whoever has the number by then."""
         held, self.held = self.held, None
         if held is not None and held.fileno() >= 0:
             held.detach()
@@ -488,11 +498,3 @@ class Line(asyncio.BufferedProtocol):
     def settle_charge(self) -> None:
         """Have the ledger know what really waits."""
         self._charge(self.queued - self._charged)
-
-
-def _close_code(number: int) -> CloseCode:
-    """Return the code; one that we do not know says no more than that it is over."""
-    try:
-        return CloseCode(number)
-    except ValueError:
-        return CloseCode.NORMAL

@@ -4,6 +4,7 @@ What one relay cannot write it does not read: a connection whose messages fill t
 next hop is not read on, and its own far end is held up by its kernel, back to whoever sends. Each
 has an equal share of the queue, so that the greedy wait and the modest do not. Nobody waits longer
 than `feed_pause_ns` at a time; then a little goes to the core all the same, which knows other ways.
+Now and then some is read and kept, so that nobody who waits takes us for who holds it up.
 It writes nothing and drops nothing, and a queue that is taken costs nothing here.
 """
 
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from routing.service.connection import Line
     from routing.service.wakeup import WakeUp
 
-__all__ = ["Feeding"]
+__all__ = ["SIPS", "Feeding"]
+
+SIPS = 4
+"""Times in `slow_reader_ns` that a connection which waits is read all the same, to be looked at
+later. Its far end looks for 64 KiB taken in that time, and our own clock for the hop began before
+its clock for us: by its own sips, the hop is given up before we are."""
 
 log = logging.getLogger("routing")
 
@@ -83,6 +89,10 @@ class Feeding:
         # Until a hop is given up, what may wait there beside the room is used up by this.
         rounds = max(1, limits.slow_reader_ns // limits.feed_pause_ns)
         self._excused = max(1, (limits.write_bytes_max - self.room) // rounds)
+        # Who waits is not to take us for a slow reader before we know who is one.
+        self._sip_every = max(1, rounds // SIPS)
+        self._rounds: dict[int, int] = {}
+        """Serial of a line -> how often in a row it was overdue and had to wait again."""
 
     def __len__(self) -> int:
         """Return how many connections wait."""
@@ -149,6 +159,7 @@ class Feeding:
             # What was not looked at goes the way of what was not read.
             self._table.counters["feeding.cut_off_bytes"] += len(wait.rest)
             self._end(wait)
+        self._rounds.pop(line.serial, None)
         hop = self._hops.pop(line.serial, None)
         if hop is not None:
             # Not from here: the core may be in the middle of a step.
@@ -181,6 +192,14 @@ class Feeding:
                 self._table.limits.feed_pause_ns,
             )
         self._resume(wait, max(1, self._excused // len(hop.shares.waiting)))
+        serial = wait.line.serial
+        if serial not in self._waits:
+            self._rounds.pop(serial, None)
+        else:
+            rounds = self._rounds[serial] = self._rounds.get(serial, 0) + 1
+            if not rounds % self._sip_every:
+                self._table.counters["feeding.sips"] += 1
+                wait.line.sip()
 
     def _let_on(self, hop: Hop) -> None:
         line, shares = hop.line, hop.shares
@@ -190,6 +209,7 @@ class Feeding:
                 return
             wait = self._waits.get(serial)
             if wait is not None and wait.hop is hop and shares.may_go(serial, line.backlog):
+                self._rounds.pop(serial, None)
                 self._resume(wait, 0)
         if not line.backlog and not shares.waiting and self._hops.get(line.serial) is hop:
             del self._hops[line.serial]
@@ -198,6 +218,7 @@ class Feeding:
         for serial in hop.shares.waiting:
             wait = self._waits.get(serial)
             if wait is not None and wait.hop is hop:
+                self._rounds.pop(serial, None)
                 self._resume(wait, 0)
 
     def _resume(self, wait: Wait, excused: int) -> None:

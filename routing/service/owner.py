@@ -15,7 +15,7 @@ from routing.service.polling import BusyPoll
 if TYPE_CHECKING:
     from routing.service.connection import Line
 
-__all__ = ["AT_A_TIME", "Owner", "Stage"]
+__all__ = ["AT_A_TIME", "Owner", "Stage", "close_code"]
 
 AT_A_TIME: Final = 262_144
 """When a line has sealed and written so much, what else there is to do gets its turn."""
@@ -68,3 +68,11 @@ class Owner(Protocol):
 
     def on_gone(self, line: Line) -> None:
         """The socket is closed."""
+
+
+def close_code(number: int) -> CloseCode:
+    """Return the code; one that we do not know says no more than that it is over."""
+    try:
+        return CloseCode(number)
+    except ValueError:
+        return CloseCode.NORMAL

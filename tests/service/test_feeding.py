@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,7 @@ from routing.limits import SECOND, Limits
 from routing.messages import Address, FrameKind
 from routing.node import Node
 from routing.pressure import ways_out
+from routing.service.connection import PROGRESS_BYTES_MIN, Line
 from routing.state import Token
 from tests.service.conftest import Run
 from tests.service.nodes import PATIENCE_S, address, eventually, network
@@ -308,5 +310,57 @@ def test_what_only_the_core_passes_on_is_not_read_either_while_it_has_no_room(ru
             assert len(stage.core.of(FrameReceived)) == COUNT
             await source.end()
             await to.end()
+
+    run(body())
+
+
+def test_line_that_waits_sips_what_its_far_end_sends_and_looks_at_it_later(run: Run) -> None:
+    async def body() -> None:
+        async with hosted(1) as stage:
+            source = await Peer.joined(stage.endpoint, number=8)
+            token = (await stage.core.wait(Accepted)).connection.token
+            stage.do(do.Trust(token))
+            line = cast(Line, stage.host.tokens.get(token))
+            line.hold_up(True)
+            for number in range(COUNT):
+                source.send(FrameKind.DIRECT, number.to_bytes(4, "big").ljust(10_000, b"\0"))
+            for sips in (1, 2):
+                before = line.read_bytes
+                line.sip()
+                enough = before + 2 * PROGRESS_BYTES_MIN
+                await eventually(lambda: line.read_bytes >= enough)  # noqa: B023
+                assert line.read_bytes < before + 16 * PROGRESS_BYTES_MIN, sips
+            assert not stage.core.of(FrameReceived)
+            line.hold_up(False)
+            line.read_on()
+            await stage.core.wait(FrameReceived, COUNT)
+            assert [fact.body[:4] for fact in stage.core.of(FrameReceived)] == [
+                number.to_bytes(4, "big") for number in range(COUNT)
+            ]
+            await source.end()
+
+    run(body())
+
+
+def test_line_that_waits_sips_no_more_than_a_record_may_have(run: Run) -> None:
+    async def body() -> None:
+        async with hosted(1) as stage:
+            source = await Peer.joined(stage.endpoint, number=8)
+            token = (await stage.core.wait(Accepted)).connection.token
+            stage.do(do.Trust(token))
+            line = cast(Line, stage.host.tokens.get(token))
+            line.hold_up(True)
+            for _ in range(COUNT):
+                source.send(FrameKind.DIRECT, bytes(10_000))
+            while line._reader.unread < line._reader.record_max:
+                before = line.read_bytes
+                line.sip()
+                await eventually(lambda: line.read_bytes > before)  # noqa: B023
+            before = line.read_bytes
+            assert line._reader.memory <= 2 * 1_048_576
+            line.sip()
+            transport = line._transport
+            assert transport is not None and not transport.is_reading()
+            await source.end()
 
     run(body())
