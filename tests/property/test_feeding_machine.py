@@ -78,6 +78,9 @@ class Way:
     def hold_up(self, wait: bool) -> None:
         self.waits, self.since = wait, self._relay.time
 
+    def sip(self) -> None:
+        assert self.waits, "who does not wait is read anyway"
+
     def read_on(self) -> None:
         while self.records and not self.waits:
             self._relay.take(self, self.records.popleft(), 0)
