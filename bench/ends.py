@@ -131,14 +131,17 @@ class Still:
         host.submit(ContactsLearnt([]))
 
 
-def hosted(*, listen: tuple[str, ...] = (), limits: Limits | None = None) -> tuple[Host, Still]:
-    """Return a host around a still core; the caller starts it."""
+def hosted(
+    *, listen: tuple[str, ...] = (), limits: Limits | None = None, looks: bool = False
+) -> tuple[Host, Still]:
+    """Return a host around a still core; the caller starts it. To look again is no work."""
     core = Still()
     config = HostConfig(
         listen=listen,
         tag=TAG,
         identity=Identity.generate(),
         limits=limits or Limits.recommended(),
+        busy_poll_ns=None if looks else 0,
     )
     host = Host(
         core,

@@ -2,9 +2,10 @@
 
 A and C share one process and one core, B has another process and the other core. The messages are
 sealed beforehand, and C only counts them: what is stated is B's work alone, records opened and
-sealed, duplicates and next hop looked up. They go alone, each with a signature, and in lists, each
-under one signature; both are counted in messages. Beside it in the same run: what B takes in of
-direct messages of A, in batches, and what a PULL socket of pyzmq CURVE does, where it is installed.
+sealed, duplicates and next hop looked up; it sleeps when there is nothing to do, for to look again
+is no work. They go alone, each with a signature, and in lists, each under one signature; both are
+counted in messages. Beside it in the same run: what B takes in of direct messages of A, in batches,
+and what a PULL socket of pyzmq CURVE does, where it is installed.
 
     python -m bench.forward [--messages 40000] [--rounds 5]
 """
@@ -85,7 +86,13 @@ async def relay(record: str | None = None, hear: Callable[[Node, str], None] | N
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    config = Config(listen=["127.0.0.1:0"], first=True, limits=Limits.recommended(), record=record)
+    config = Config(
+        listen=["127.0.0.1:0"],
+        first=True,
+        limits=Limits.recommended(),
+        record=record,
+        busy_poll_us=0,
+    )
     async with Node(config) as node:
         node.on_messages(count)
         print(node.endpoints[0], flush=True)
@@ -244,7 +251,12 @@ async def passed_on(
 async def forwarded(count: int, rounds: int) -> list[dict[str, float]]:
     """Measure, round after round, both ways of using B."""
     relay = Relay("relay")
-    config = Config(listen=["127.0.0.1:0"], contacts=[relay.hello], limits=Limits.recommended())
+    config = Config(
+        listen=["127.0.0.1:0"],
+        contacts=[relay.hello],
+        limits=Limits.recommended(),
+        busy_poll_us=0,
+    )
     found: list[dict[str, float]] = []
     try:
         async with Node(config) as a, Node(config) as c:

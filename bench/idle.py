@@ -64,7 +64,7 @@ def bounds(heartbeat_s: float) -> Limits:
 
 async def hold_ours(heartbeat_s: float) -> None:
     listen = tuple(f"127.0.0.{1 + number}:0" for number in range(ADDRESSES))
-    host, core = hosted(listen=listen, limits=bounds(heartbeat_s))
+    host, core = hosted(listen=listen, limits=bounds(heartbeat_s), looks=True)
     await host.start()
 
     async def told(word: str) -> dict[str, float]:
@@ -98,7 +98,7 @@ async def hold_streams(context: ssl.SSLContext | None) -> None:
 
 
 async def reach_ours(endpoints: list[str], heartbeat_s: float) -> None:
-    host, core = hosted(limits=bounds(heartbeat_s))
+    host, core = hosted(limits=bounds(heartbeat_s), looks=True)
     await host.start()
 
     async def told(word: str) -> int:

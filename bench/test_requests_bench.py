@@ -107,7 +107,11 @@ async def formed() -> dict[bytes, Node]:
     for index in range(NODES):
         contacts = [node.endpoints[0] for node in nodes[:3]]
         config = Config(
-            listen=["127.0.0.1:0"], contacts=contacts, first=index == 0, limits=Limits.local()
+            listen=["127.0.0.1:0"],
+            contacts=contacts,
+            first=index == 0,
+            limits=Limits.local(),
+            busy_poll_us=0,
         )
         nodes.append(await Node(config).__aenter__())
     # The founder is connected when the second node is; whole is what `hops` asks for.
