@@ -23,7 +23,7 @@ from routing.service.connection import PROGRESS_BYTES_MIN, Line
 from routing.state import Token
 from tests.service.conftest import Run
 from tests.service.nodes import PATIENCE_S, address, eventually, network
-from tests.service.puppet import Peer, hosted, limits
+from tests.service.puppet import Peer, Stage, hosted, limits
 
 __all__: list[str] = []
 
@@ -314,16 +314,24 @@ def test_what_only_the_core_passes_on_is_not_read_either_while_it_has_no_room(ru
     run(body())
 
 
+@asynccontextmanager
+async def held_up() -> AsyncIterator[tuple[Stage, Line]]:
+    """A line that waits, whose far end has sent it 4 MB."""
+    async with hosted(1) as stage:
+        source = await Peer.joined(stage.endpoint, number=8)
+        token = (await stage.core.wait(Accepted)).connection.token
+        stage.do(do.Trust(token))
+        line = cast(Line, stage.host.tokens.get(token))
+        line.hold_up(True)
+        for number in range(COUNT):
+            source.send(FrameKind.DIRECT, number.to_bytes(4, "big").ljust(10_000, b"\0"))
+        yield stage, line
+        await source.end()
+
+
 def test_line_that_waits_sips_what_its_far_end_sends_and_looks_at_it_later(run: Run) -> None:
     async def body() -> None:
-        async with hosted(1) as stage:
-            source = await Peer.joined(stage.endpoint, number=8)
-            token = (await stage.core.wait(Accepted)).connection.token
-            stage.do(do.Trust(token))
-            line = cast(Line, stage.host.tokens.get(token))
-            line.hold_up(True)
-            for number in range(COUNT):
-                source.send(FrameKind.DIRECT, number.to_bytes(4, "big").ljust(10_000, b"\0"))
+        async with held_up() as (stage, line):
             for sips in (1, 2):
                 before = line.read_bytes
                 line.sip()
@@ -337,30 +345,20 @@ def test_line_that_waits_sips_what_its_far_end_sends_and_looks_at_it_later(run: 
             assert [fact.body[:4] for fact in stage.core.of(FrameReceived)] == [
                 number.to_bytes(4, "big") for number in range(COUNT)
             ]
-            await source.end()
 
     run(body())
 
 
 def test_line_that_waits_sips_no_more_than_a_record_may_have(run: Run) -> None:
     async def body() -> None:
-        async with hosted(1) as stage:
-            source = await Peer.joined(stage.endpoint, number=8)
-            token = (await stage.core.wait(Accepted)).connection.token
-            stage.do(do.Trust(token))
-            line = cast(Line, stage.host.tokens.get(token))
-            line.hold_up(True)
-            for _ in range(COUNT):
-                source.send(FrameKind.DIRECT, bytes(10_000))
+        async with held_up() as (_, line):
             while line._reader.unread < line._reader.record_max:
                 before = line.read_bytes
                 line.sip()
                 await eventually(lambda: line.read_bytes > before)  # noqa: B023
-            before = line.read_bytes
             assert line._reader.memory <= 2 * 1_048_576
             line.sip()
             transport = line._transport
             assert transport is not None and not transport.is_reading()
-            await source.end()
 
     run(body())
