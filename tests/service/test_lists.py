@@ -77,10 +77,13 @@ def test_more_than_a_relay_can_pass_on_costs_no_connection(
             await a.send_many(address(c), [b"last", b"of all"], signed=True)
             await eventually(lambda: b"of all" in seen)
 
-            def missing() -> int:
-                return counted(a, "list.sent") - counted(c, "list.delivered")
+            def is_accounted_for() -> bool:
+                missing = counted(a, "list.sent") - counted(c, "list.delivered")
+                dropped = sum(counted(x, "bulk.dropped") for x in (a, b))
+                # What is acknowledged may be sent again if that takes long, and dropped as such.
+                return missing <= dropped <= missing + counted(a, "delivery.retry")
 
-            await eventually(lambda: missing() == sum(counted(x, "bulk.dropped") for x in (a, b)))
+            await eventually(is_accounted_for)
             assert len(set(seen)) == len(seen) and set(seen) <= {*payloads, b"last", b"of all"}
             await a.send_many(address(c), payloads, signed=True)
             await eventually(lambda: seen[-1] == payloads[-1])
