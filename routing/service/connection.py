@@ -254,13 +254,13 @@ class Line(asyncio.BufferedProtocol):
         if transport is not None and not self._held_up and not transport.is_closing():
             (transport.pause_reading if wait else transport.resume_reading)()
 
-    def sip(self) -> None:
-        """Read some while we wait, to be looked at later: whoever sends it sees it taken."""
+    def sip(self) -> bool:
+        """Read some while we wait, to be looked at later; False if as much lies here as may."""
         transport, self._sip = self._transport, 2 * PROGRESS_BYTES_MIN
-        if transport is None or transport.is_closing() or self._held_up or not self._waits:
-            return
-        if self._reader.unread < self._reader.record_max:
+        may = self._reader.unread < self._reader.record_max
+        if may and transport is not None and not (self._held_up or transport.is_closing()):
             transport.resume_reading()
+        return may
 
     def read_on(self) -> None:
         """Take in what was read while we waited, as far as nothing waits again."""

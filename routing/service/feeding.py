@@ -4,7 +4,8 @@ What one relay cannot write it does not read: a connection whose messages fill t
 next hop is not read on, and its own far end is held up by its kernel, back to whoever sends. Each
 has an equal share of the queue, so that the greedy wait and the modest do not. Nobody waits longer
 than `feed_pause_ns` at a time; then a little goes to the core all the same, which knows other ways.
-Now and then some is read and kept, so that nobody who waits takes us for who holds it up.
+Now and then some is read and kept, so that nobody who waits takes us for who holds it up; where
+that is at its end, the hop is given up, which takes too little for all who wait for it.
 It writes nothing and drops nothing, and a queue that is taken costs nothing here.
 """
 
@@ -13,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from routing.errors import CloseCode
 from routing.hop_shares import Shares
 from routing.limits import Limits, Nanos
+from routing.service.connection import PROGRESS_BYTES_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +31,12 @@ if TYPE_CHECKING:
 __all__ = ["SIPS", "Feeding"]
 
 SIPS = 4
-"""Times in `slow_reader_ns` that a connection which waits is read all the same, to be looked at
-later. Its far end looks for 64 KiB taken in that time, and our own clock for the hop began before
-its clock for us: by its own sips, the hop is given up before we are."""
+"""Times in `slow_reader_ns` that a connection of which nothing else is taken is read all the same,
+to be looked at later. Its far end looks for 64 KiB taken in that time, and our own clock for the
+hop began before its clock for us: by its own sips, the hop is given up before we are."""
+
+SEEN_BYTES_MIN = 2 * PROGRESS_BYTES_MIN
+"""Of what a far end sends, so much taken is progress, wherever its own count of it began."""
 
 log = logging.getLogger("routing")
 
@@ -50,10 +56,19 @@ class Hop:
 class Wait:
     """A connection that is not read on; `rest` is what has been read of it and not looked at."""
 
-    __slots__ = ("hop", "line", "rest", "since")
+    __slots__ = ("hop", "is_last", "line", "rest", "since")
 
     def __init__(self, line: Line, hop: Hop, rest: bytes, since: Nanos) -> None:
         self.line, self.hop, self.rest, self.since = line, hop, rest, since
+        self.is_last = False
+        """Nothing more of the line can be read, and what its far end saw taken is long ago."""
+
+
+class Seen(NamedTuple):
+    """How much had been read of a connection, and when."""
+
+    read_bytes: int
+    at: Nanos
 
 
 class Table(Protocol):
@@ -90,9 +105,9 @@ class Feeding:
         rounds = max(1, limits.slow_reader_ns // limits.feed_pause_ns)
         self._excused = max(1, (limits.write_bytes_max - self.room) // rounds)
         # Who waits is not to take us for a slow reader before we know who is one.
-        self._sip_every = max(1, rounds // SIPS)
-        self._rounds: dict[int, int] = {}
-        """Serial of a line -> how often in a row it was overdue and had to wait again."""
+        self._sip_ns = max(1, limits.slow_reader_ns // SIPS)
+        self._seen: dict[int, Seen] = {}
+        """Serial of a line that has waited -> when its far end was last sure to see some taken."""
 
     def __len__(self) -> int:
         """Return how many connections wait."""
@@ -159,7 +174,7 @@ class Feeding:
             # What was not looked at goes the way of what was not read.
             self._table.counters["feeding.cut_off_bytes"] += len(wait.rest)
             self._end(wait)
-        self._rounds.pop(line.serial, None)
+        self._seen.pop(line.serial, None)
         hop = self._hops.pop(line.serial, None)
         if hop is not None:
             # Not from here: the core may be in the middle of a step.
@@ -177,12 +192,34 @@ class Feeding:
         hop.shares.wait(feeder.serial)
         feeder.hold_up(True)
         table.counters["feeding.pauses"] += 1
-        at = wait.since + table.limits.feed_pause_ns
+        wait.is_last = not self._shows(wait)
+        # At once, but not from here: the core may be in the middle of a step.
+        patience_ns = 0 if wait.is_last else table.limits.feed_pause_ns
+        at = wait.since + patience_ns
         table.wakeup.set("feed", feeder.serial, at, lambda: self._overdue(wait))
+
+    def _shows(self, wait: Wait) -> bool:
+        """See to it that the far end of a line that waits sees some taken in time.
+
+        False if it will not: as much lies here as may, and less than it looks for goes on.
+        """
+        line, now = wait.line, wait.since
+        seen = self._seen.get(line.serial)
+        if seen is None or line.read_bytes - seen.read_bytes >= SEEN_BYTES_MIN:
+            self._seen[line.serial] = Seen(line.read_bytes, now)
+        elif now - seen.at >= self._sip_ns:
+            if line.sip():
+                self._table.counters["feeding.sips"] += 1
+            else:
+                return now - seen.at < (SIPS - 1) * self._sip_ns
+        return True
 
     def _overdue(self, wait: Wait) -> None:
         """Nobody waits longer: what is next goes to the core, as if nothing could wait."""
         hop = wait.hop
+        if wait.is_last:
+            self._give_up(hop)
+            return
         self._table.counters["feeding.overdue"] += 1
         if not hop.late:
             hop.late = True
@@ -192,14 +229,14 @@ class Feeding:
                 self._table.limits.feed_pause_ns,
             )
         self._resume(wait, max(1, self._excused // len(hop.shares.waiting)))
-        serial = wait.line.serial
-        if serial not in self._waits:
-            self._rounds.pop(serial, None)
-        else:
-            rounds = self._rounds[serial] = self._rounds.get(serial, 0) + 1
-            if not rounds % self._sip_every:
-                self._table.counters["feeding.sips"] += 1
-                wait.line.sip()
+
+    def _give_up(self, hop: Hop) -> None:
+        """Close a connection that takes too little, before those who wait for it give us up."""
+        if hop.line.is_open():
+            self._table.counters["feeding.given_up"] += 1
+            hop.line.fault(CloseCode.SLOW_READER, "too little is taken for all who feed it")
+        # Whoever does not read will not read the Close either.
+        hop.line.abort()
 
     def _let_on(self, hop: Hop) -> None:
         line, shares = hop.line, hop.shares
@@ -209,7 +246,6 @@ class Feeding:
                 return
             wait = self._waits.get(serial)
             if wait is not None and wait.hop is hop and shares.may_go(serial, line.backlog):
-                self._rounds.pop(serial, None)
                 self._resume(wait, 0)
         if not line.backlog and not shares.waiting and self._hops.get(line.serial) is hop:
             del self._hops[line.serial]
@@ -218,7 +254,6 @@ class Feeding:
         for serial in hop.shares.waiting:
             wait = self._waits.get(serial)
             if wait is not None and wait.hop is hop:
-                self._rounds.pop(serial, None)
                 self._resume(wait, 0)
 
     def _resume(self, wait: Wait, excused: int) -> None:

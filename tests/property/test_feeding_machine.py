@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from routing.limits import SECOND, Limits, Nanos
 from routing.service.connection import Line
-from routing.service.feeding import Feeding
+from routing.service.feeding import SEEN_BYTES_MIN, Feeding
 
 __all__ = ["Feeders"]
 
@@ -69,7 +69,7 @@ class Way:
         self.since = Nanos(0)
         self.records: deque[list[Piece]] = deque()
         self.queue: deque[tuple[int, Piece]] = deque()
-        self.backlog = 0
+        self.backlog = self.read_bytes = 0
 
     @property
     def transport_bytes(self) -> int:
@@ -78,8 +78,10 @@ class Way:
     def hold_up(self, wait: bool) -> None:
         self.waits, self.since = wait, self._relay.time
 
-    def sip(self) -> None:
+    def sip(self) -> bool:
         assert self.waits, "who does not wait is read anyway"
+        self.read_bytes += SEEN_BYTES_MIN
+        return True
 
     def read_on(self) -> None:
         while self.records and not self.waits:
