@@ -6,12 +6,13 @@ is remembered, as on the second channel of a pair, and with strangers, whose pro
 floor is what one end must compute: 3 key agreements, 1 signature, 1 verification, by the libraries
 that we use, in the same rounds. Beside ours: TLS 1.3 on uvloop, both ends with a certificate, and
 py-libp2p (Noise, Yamux) where there is one. Certificates of names are no part of a channel;
-checking one is reported apart, and so is a whole two-way connect, as a forming network has them.
+checking one is reported apart. So is a whole two-way connect: networks are formed in which each
+node has more and more pairs, and what a pair more takes is told apart from what joining takes.
 
 Where others use the machine, the clock counts their work too: each rate by the clock has the CPU
 time of both ends beside it.
 
-    python -m bench.handshake [--channels 500] [--rounds 5] [--nodes 8] [--libp2p PYTHON]
+    python -m bench.handshake [--channels 500] [--rounds 5] [--nodes 9] [--libp2p PYTHON]
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, median
 from typing import Any
 
 import uvloop
@@ -294,12 +295,8 @@ def certificate_us() -> float:
     return timed(checked, 50)
 
 
-async def two_way(nodes: int) -> dict[str, float]:
-    """Form a network in this process; return what a consolidated pair took of its CPU.
-
-    Each pair is two channels, request, response, hellos, acknowledgement and confirmation; names
-    and all that a network tells its nodes while it forms are in the figure, too.
-    """
+async def form(nodes: int) -> float:
+    """Form a network in this process until all are pairs; return seconds of CPU after the first."""
 
     def pairs() -> int:
         return sum(len(node.peers()) for node in running) // 2
@@ -310,15 +307,36 @@ async def two_way(nodes: int) -> dict[str, float]:
         running.append(await stack.enter_async_context(first))
         config = Config(listen=["127.0.0.1:0"], contacts=first.endpoints, limits=limits)
         joining = [Node(config) for _ in range(nodes - 1)]
-        cpu, began = time.process_time(), time.perf_counter()
+        began = time.process_time()
         for node in joining:
             running.append(await stack.enter_async_context(node))
         await asyncio.gather(*(node.joined() for node in joining))
         async with asyncio.timeout(60):
             while pairs() < nodes * (nodes - 1) // 2:  # noqa: ASYNC110 - nothing tells of all
                 await asyncio.sleep(0.02)
-        spent, took, made = time.process_time() - cpu, time.perf_counter() - began, pairs()
-    return {"pairs": made, "CPU us": spent / made * 1e6, "per second": made / took}
+        return time.process_time() - began
+
+
+def two_way(nodes: int, rounds: int) -> dict[str, float]:
+    """Return what a consolidated pair takes of the CPU, both ends, in microseconds.
+
+    A pair is two channels, request, response, hellos, acknowledgement and confirmation. Who joins
+    must also find contacts and be given a name, which it does once: in networks of 3 to `nodes`
+    nodes, n - 1 of which join, one that joins makes n / 2 pairs. What takes it more with each pair
+    more is what a pair takes; what is left with none is what joining takes.
+    """
+    sizes = range(3, nodes + 1)
+    found = []
+    for size in sizes:
+        took = median(uvloop.run(form(size)) for _ in range(rounds))
+        found.append(took / (size - 1) * 1e6)
+    fit = linear_regression([size / 2 for size in sizes], found)
+    return {
+        "CPU us": fit.slope,
+        "to join, CPU us": fit.intercept,
+        "pairs of the largest": nodes * (nodes - 1) // 2,
+        "all of the largest, CPU us a pair": found[-1] * 2 / nodes,
+    }
 
 
 def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
@@ -353,7 +371,7 @@ def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]
     peer = libp2p(python, max(16, count // 16))
     said["routing, strangers"] = strangers
     said["routing"], said["TLS 1.3, mutual, uvloop"], said["py-libp2p"] = ours, tls, peer
-    whole = said["two-way connects"] = uvloop.run(two_way(nodes))
+    pair_us = said["two-way connects"] = two_way(nodes, rounds)
     said["certificate of a name, CPU us"] = certificate_us()
     said["floor"] = {**parts, "an end, us": least, "per second": 1e6 / least}
     slower, slower_strangers = (
@@ -365,7 +383,8 @@ def measured(count: int, rounds: int, nodes: int, python: str) -> dict[str, Any]
         "floor : CPU of the slower end, strangers": least / slower_strangers,
         "routing : TLS": ours["per second"] / tls["per second"],
         "routing : TLS, by CPU": _both(tls) / _both(ours),
-        "two-way connects : channels, by CPU": _both(ours) / whole["CPU us"],
+        "two-way connects : channels, by CPU": _both(ours) / pair_us["CPU us"],
+        "two-way connects : channels of strangers, by CPU": _both(strangers) / pair_us["CPU us"],
     }
     if "per second" in peer:
         said["ratios"]["routing : py-libp2p"] = ours["per second"] / peer["per second"]
@@ -377,7 +396,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="authenticated channels in a second")
     parser.add_argument("--channels", type=int, default=500, help="of a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--nodes", type=int, default=8, help="of the network that is formed")
+    parser.add_argument(
+        "--nodes", type=int, default=9, choices=range(4, 10), help="of the largest network formed"
+    )
     parser.add_argument("--libp2p", default=sys.executable, help="a Python that has py-libp2p")
     parser.add_argument("--be", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -59,7 +59,7 @@ class Pinger:
         line: Line | None = self._host.tokens.get(core.link_to(bytes(peer.name)).token)
         assert line is not None
         self._line = line
-        self._came: asyncio.Future[None] | None = None
+        self._came: asyncio.Future[float] | None = None
         handlers = core.frames._handlers
         kind, usual = handlers[FrameKind.PONG]
 
@@ -67,7 +67,7 @@ class Pinger:
             if pong.nonce != self._nonce:
                 usual(link, pong)
             elif self._came is not None and not self._came.done():
-                self._came.set_result(None)
+                self._came.set_result(time.perf_counter())
 
         handlers[FrameKind.PONG] = (kind, heard)
         self._nonce = b""
@@ -80,8 +80,7 @@ class Pinger:
         self._line.send(FrameKind.PING, encode(Ping(self._nonce)), 0)
         self._host.flush_later(self._line)
         async with asyncio.timeout(PATIENCE_S):
-            await self._came
-        return time.perf_counter() - began
+            return await self._came - began
 
     async def p90(self, count: int) -> float:
         """Return the ninth decile of so many pings, in microseconds."""
