@@ -27,11 +27,12 @@ from routing.messages import (
     encode,
 )
 from routing.names import distance
+from routing.window import Window, target_of
 
 if TYPE_CHECKING:
     from routing.core import Core
 
-__all__ = ["Delivery", "Underway", "target_of"]
+__all__ = ["Delivery", "Underway"]
 
 REFUSED_LEAST = 4
 """Copies that must be answered Unroutable before nobody has the name, with fewer first hops."""
@@ -76,6 +77,7 @@ class Delivery:
         self.underway: dict[bytes, Underway] = {}
         self.bytes = 0
         """Of the signed parts of `underway`."""
+        self.window = Window(core)
 
     # -- as a source
 
@@ -108,7 +110,7 @@ class Delivery:
         if launched or part:
             self.underway[message_id] = entry
             self.bytes += len(envelope.signed)
-            self.core.lists.account(entry, 1)
+            self.window.account(entry, 1)
         else:
             self.core.alarms.cancel(("retry", message_id))
         return launched
@@ -158,6 +160,12 @@ class Delivery:
             return
         route = entry.envelope.route
         refused = route in entry.refused
+        if not route and not refused and not entry.busy and _is_measured(entry):
+            longer = core.hops.lasts(target_of(entry.destination), entry.sent[0])
+            if longer:
+                core.count("delivery.behind")
+                core.alarm("retry", message_id, longer)
+                return
         if not refused and not entry.busy:
             core.hops.miss(entry.hops[route])
             core.moving.suspect_proxy()
@@ -179,9 +187,9 @@ class Delivery:
         """A copy that has waited leaves, from the address that we have by now."""
         envelope = self.core.moving.current(entry.envelope)
         self.bytes += len(envelope.signed) - len(entry.envelope.signed)
-        self.core.lists.account(entry, -1)
+        self.window.account(entry, -1)
         entry.envelope, entry.waiting = envelope, False
-        self.core.lists.account(entry, 1)
+        self.window.account(entry, 1)
         self._launch(message_id, entry)
 
     def begin_anew(self, message_id: bytes) -> None:
@@ -264,8 +272,11 @@ class Delivery:
         core = self.core
         core.hops.praise(entry.hops[route])
         took = max(1, core.now - entry.sent[route] - waited_us * MICROSECOND)
-        if not entry.part and not isinstance(entry.destination, GroupAddress):
-            core.hops.measure(target_of(entry.destination), took)
+        if _is_measured(entry):
+            target = target_of(entry.destination)
+            core.hops.measure(target, took)
+            if not route:
+                core.hops.reach(target, entry.sent[0])
         return took
 
     def on_unroutable(self, message_id: bytes, entry: Underway, arrival: Arrival) -> None:
@@ -324,8 +335,8 @@ class Delivery:
         if entry is not None:
             self.bytes -= len(entry.envelope.signed)
             self.core.alarms.cancel(("retry", message_id))
-            self.core.lists.account(entry, -1)
-            self.core.lists.relieve(entry)
+            self.window.account(entry, -1)
+            self.window.relieve(entry)
 
     def on_stop(self) -> None:
         """Every message under way fails now."""
@@ -376,9 +387,9 @@ class Delivery:
             core.relay.launch(sealed, source, hop=link.name)
 
 
-def target_of(destination: Address) -> bytes:
-    """Return what the round trips of a destination are remembered under."""
-    return destination.key if isinstance(destination, ClientAddress) else destination.name
+def _is_measured(entry: Underway) -> bool:
+    """Tell whether round trips to its destination are measured: parts have their own measure."""
+    return not entry.part and not isinstance(entry.destination, GroupAddress)
 
 
 def _is_consumer(entry: Underway, arrival: Arrival) -> bool:

@@ -21,10 +21,14 @@ __all__ = ["Hops", "RoundTrip", "smoothed"]
 
 
 class RoundTrip(Struct):
-    """Of measured round trips, nanoseconds; both 0 before the first."""
+    """Of measured round trips, nanoseconds; all 0 before the first."""
 
     average: int = 0
     deviation: int = 0
+    heard: int = 0
+    """When a first copy was last acknowledged."""
+    reached: int = 0
+    """When the latest of the first copies that were acknowledged had left."""
 
     def take(self, took: int) -> None:
         """Take in one more."""
@@ -113,6 +117,26 @@ class Hops:
         for _ in range(silences):
             usual += usual // 2
         return min(usual, max(limits.acknowledge_high_ns, least))
+
+    def lasts(self, target: bytes, sent: int) -> int:
+        """Return for how much longer a first copy is waited for that left at `sent`; 0 if it was.
+
+        As long as its destination acknowledges what left before, it has not come to this one: the
+        time begins anew with each acknowledgement (RFC 6298, 5.3). Once one that left later is
+        acknowledged, this one is missing. In all no longer than any copy is waited for.
+        """
+        trip = self.trips.get(target)
+        if trip is None or not trip.heard or trip.reached > sent:
+            return 0
+        until = min(
+            trip.heard + self.patience(target, 0), sent + self.core.limits.acknowledge_high_ns
+        )
+        return max(0, until - self.core.now)
+
+    def reach(self, target: bytes, sent: int) -> None:
+        """A first copy to `target` that left at `sent` was acknowledged, and measured."""
+        trip = self.trips[target]
+        trip.heard, trip.reached = self.core.now, max(trip.reached, sent)
 
     def measure(self, target: bytes, took: int) -> None:
         """Take in the round trip of a copy to `target` that is known to be the one answered."""

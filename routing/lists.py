@@ -22,7 +22,6 @@ from routing._batch import (
 )
 from routing._filter import TimedFilter
 from routing.batching import batch_id
-from routing.delivery import target_of
 from routing.events import Proof
 from routing.inputs import Submitted, SubmittedMany
 from routing.limits import SECOND
@@ -35,21 +34,15 @@ from routing.messages import (
     NodeAddress,
     Signed,
 )
+from routing.window import BUSY
 
 if TYPE_CHECKING:
     from routing.core import Core
-    from routing.delivery import Underway
 
-__all__ = ["LIST_BYTES_MAX", "WINDOW_BYTES", "Lists", "haste", "messages_in"]
+__all__ = ["LIST_BYTES_MAX", "Lists", "haste", "messages_in"]
 
 UNROUTABLE_WINDOW_NS: Final = 30 * SECOND
 """As of a message that goes alone: who sent it longer ago is not told."""
-
-BUSY: Final = "busy: too many messages wait to be acknowledged"
-
-WINDOW_BYTES: Final = 524_288
-"""Of acknowledged lists on their way to one destination: half of what a relay lets wait for one
-peer. So the source waits, and no relay closes the connection of a peer that is slow."""
 
 
 class Lists:
@@ -62,17 +55,6 @@ class Lists:
             UNROUTABLE_WINDOW_NS, capacity=limits.consumed_entries, clock=None
         )
         """Id of a list that was sent at most once -> how many messages it has."""
-        self.flying: dict[bytes, int] = {}
-        """Target -> bytes of lists that wait to be acknowledged; it follows from `delivery`."""
-        self.pressed = False
-        """Messages were refused for want of room, and there is no room yet."""
-
-    def load(self, *, pressed: bool) -> None:
-        """Become what a snapshot holds; `delivery` has what is under way."""
-        self.pressed = pressed
-        self.flying.clear()
-        for entry in self.core.delivery.underway.values():
-            self.account(entry, 1)
 
     # -- as a source
 
@@ -105,7 +87,7 @@ class Lists:
             start = end
         if fact.acknowledged and self._refuses(fact, len(packed)):
             core.count("message.busy")
-            self.pressed = True
+            core.delivery.window.pressed = True
             core.act(do.Failed(fact.reference, BUSY))
             return
         wait = core.throttling.must_wait(volume(payloads), core.now, len(payloads))
@@ -114,25 +96,14 @@ class Lists:
             return
         for body, start, end in packed:
             if end - start == 1:
-                core.messaging.on_submitted(_single(fact, start))
+                core.messaging.on_submitted(_single(fact, start), granted=True)
             else:
                 self._send(fact, body, fact.reference + start, end - start)
 
     def _refuses(self, fact: SubmittedMany, count: int) -> bool:
         """Tell whether there is no room for so many more lists, or their way is full."""
-        size = volume(fact.payloads)
-        held = self.flying.get(target_of(fact.destination), 0)
-        return self.core.delivery.refuses(size, count) or bool(held and held + size > WINDOW_BYTES)
-
-    def account(self, entry: Underway, sign: int) -> None:
-        """A list begins, or ends, to wait for its acknowledgement; a single message is no list."""
-        if entry.count > 1:
-            target = target_of(entry.destination)
-            held = self.flying.get(target, 0) + sign * len(entry.envelope.signed)
-            if held:
-                self.flying[target] = held
-            else:
-                self.flying.pop(target, None)
+        delivery, size = self.core.delivery, volume(fact.payloads)
+        return delivery.refuses(size, count) or delivery.window.is_full(fact.destination, size)
 
     def _send(self, fact: SubmittedMany, body: bytes, reference: int, count: int) -> None:
         core, to = self.core, fact.destination
@@ -160,18 +131,6 @@ class Lists:
         count = self.unwatched.get(message_id, now=self.core.now)
         self.unwatched.remove(message_id)
         return 1 if count is None else count
-
-    def relieve(self, entry: Underway) -> None:
-        """A message waits no more: tell who was refused of room, once half of it is free."""
-        limits, delivery = self.core.limits, self.core.delivery
-        if (
-            self.pressed
-            and self.flying.get(target_of(entry.destination), 0) <= WINDOW_BYTES // 2
-            and len(delivery.underway) < max(1, limits.unacknowledged_max // 2)
-            and delivery.bytes < limits.unacknowledged_bytes // 2
-        ):
-            self.pressed = False
-            self.core.act(do.Relieved())
 
     # -- as a consumer
 

@@ -44,7 +44,7 @@ class MessageMemory(Struct):
     pending: dict[bytes, Pending]
     sent: list[tuple[bytes, int, float]]
     unwatched: list[tuple[bytes, int, float]]
-    """Lists; `pressed` is theirs, too."""
+    """Lists."""
     pressed: bool
     consumed: list[tuple[bytes, int, bool]]
     underway: dict[bytes, Underway]
@@ -76,7 +76,7 @@ def capture_messages(core: Core) -> MessageMemory:
         pending=messaging.pending,
         sent=messaging.sent.deadlines(now=now),
         unwatched=core.lists.unwatched.deadlines(now=now),
-        pressed=core.lists.pressed,
+        pressed=core.delivery.window.pressed,
         consumed=messaging.consumed.export(),
         underway=core.delivery.underway,
         parts=core.parts.open,
@@ -113,7 +113,7 @@ def restore_messages(core: Core, memory: MessageMemory) -> None:
     delivery = core.delivery
     delivery.underway = memory.underway
     delivery.bytes = sum(len(each.envelope.signed) for each in memory.underway.values())
-    core.lists.load(pressed=memory.pressed)
+    delivery.window.load(pressed=memory.pressed)
     core.parts.load(memory.parts)
     core.assembly.open = memory.assemblies
     restore_direct(core, memory.direct)

@@ -31,6 +31,7 @@ from routing.messages import (
 )
 from routing.requests import Pending, may_answer, token_of
 from routing.state import LinkRole
+from routing.window import BUSY
 
 if TYPE_CHECKING:
     from routing.core import Core
@@ -68,8 +69,8 @@ class Messaging:
 
     # -- out
 
-    def on_submitted(self, fact: Submitted) -> None:
-        """Send one message, or say at once why not."""
+    def on_submitted(self, fact: Submitted, *, granted: bool = False) -> None:
+        """Send one message, or say at once why not; one that is granted has room."""
         core = self.core
         if core.stopped:
             core.act(do.Failed(fact.reference, "stopped"))
@@ -84,11 +85,8 @@ class Messaging:
             if reason:
                 self._refuse_large(fact, reason)
                 return
-        elif fact.acknowledged and (core.delivery.refuses(size) or core.receipts.refuses(size)):
-            core.count("message.busy")
-            # Who sends to a neighbour may wait: what has been taken there is soon known.
-            core.batching.pressed |= core.receipts.refuses(size)
-            core.act(do.Failed(fact.reference, "busy: too many messages wait to be acknowledged"))
+        elif fact.acknowledged and not (granted or core.delivery.window.takes(fact)):
+            core.act(do.Failed(fact.reference, BUSY))
             return
         if fact.authority is not None and self._vote_or_refuse(fact, fact.authority):
             return

@@ -102,10 +102,10 @@ class Sending(ABC):
         """Send a message and return its number when it is on its way: it may still be lost.
 
         The event `Undelivered` bears the number of one that nobody has acknowledged. This waits
-        while the connection it takes has too much queued, our proxy allows no more, or a neighbour
-        has yet to take too many that we sent it. One above `Limits.payload_bytes_max` travels in
-        parts, signed and acknowledged whatever is asked for, and this returns when all of it has
-        arrived; cancelled, it sends no further part.
+        while the connection it takes has too much queued, our proxy allows no more, or its
+        destination has yet to take much that we sent. One above `Limits.payload_bytes_max` goes
+        in parts, signed and acknowledged whatever is asked for, and this returns when all of it
+        has arrived; cancelled, it sends no further part.
 
         Under the authority of a group this is one member's vote: the message is handed over, once,
         when a quorum of members has sent the same; so each of them must call it.
@@ -160,16 +160,11 @@ class Sending(ABC):
                     self._submit(reference, kind, destination, body, signed, once, claim, chosen)
                 return reference
             except TooBusy:
-                routed = signed or claim is not None or bool(chosen)
-                if routed or not self._is_relieved_soon(destination, len(body)):
+                if not self._running().delivery.window.is_awaited(destination, len(body)):
                     raise
             await self._outbox.relief()
-            await self._ready(destination, wait, len(body))
-
-    def _is_relieved_soon(self, destination: Address, size: int) -> bool:
-        """Tell whether a neighbour has yet to take what we sent it, and that is why it is full."""
-        core = self._running()
-        return core.batching.way(destination) is not None and core.receipts.refuses(size)
+            routed = signed or claim is not None or bool(chosen)
+            await self._ready(destination, wait, len(body), routed=routed)
 
     def _follows(self, dst: Address, payload: Payload, delivery: str) -> bool:
         """Put a message into the batch that is open, under a new reference; tell whether it is."""

@@ -93,6 +93,7 @@ FLOORS: dict[str, int] = {
     "layout": 3,
     "links": 3,
     "lists": 3,
+    "window": 3,
     "letting_go": 3,
     "membership": 3,
     "delivery": 3,

@@ -2,15 +2,15 @@
 
 Three clients hang on one proxy. Some nodes send to one, which reads little, as fast as they
 are let: while half of what may wait on their way out is free, and what waits to be acknowledged is
-within the window of lists. The second talks to the third now and then; nobody else's messages pass
-through it, as they do through any node. Everything must arrive, once; nobody is told otherwise, no
-connection is lost for it, and who talks to the third client does not wait for the slow one.
+within the window of a destination. The second talks to the third now and then; nobody else's
+messages pass through it, as they do through any node. Everything must arrive, once; nobody is told
+otherwise, no connection is lost for it, and who talks to the third client does not wait for the
+slow one.
 """
 
 from __future__ import annotations
 
 from routing.limits import SECOND
-from routing.lists import WINDOW_BYTES
 from routing.messages import ClientAddress
 from routing.simulation.hosts import Host
 from routing.simulation.scenarios import Report, Run, begin
@@ -58,8 +58,8 @@ class Source:
                 self._next = now + self._gap
                 self._send()
             return
-        room, delivery = limits.write_bytes_max // 2, self.host.core.delivery
-        while self.queued <= room and delivery.bytes + PAYLOAD_BYTES <= WINDOW_BYTES:
+        room, window = limits.write_bytes_max // 2, self.host.core.delivery.window
+        while self.queued <= room and not window.is_full(self._address, PAYLOAD_BYTES):
             self._send()
         self.waited += 1
 

@@ -169,7 +169,7 @@ def test_who_waits_for_room_is_told_of_the_stop(run: Run) -> None:
             task = asyncio.create_task(
                 one.send_many(address(two), [bytes(30_000)] * 10, signed=True)
             )
-            await eventually(lambda: one._running().lists.pressed)
+            await eventually(lambda: one._running().delivery.window.pressed)
             await one.stop(drain=0)
             with pytest.raises(NotConnected):
                 await task

@@ -17,6 +17,7 @@ from routing.simulation.hosts import Host
 from routing.simulation.invariants import why_not_whole
 from routing.simulation.scenarios import grow
 from routing.simulation.world import World
+from routing.window import BUSY
 
 __all__: list[str] = []
 
@@ -33,6 +34,8 @@ class Books:
     lists: list[list[int]] = field(default_factory=list)
     """The numbers of what was handed over together."""
     strays: int = 0
+    is_refused: bool = False
+    """The last that was sent was refused for want of room."""
 
     def watch(self, host: Host) -> None:
         host._execute[do.DeliverMany] = self.delivered_many
@@ -54,17 +57,26 @@ class Books:
         self.lists.append(numbers)
 
     def lost(self, action: do.Failed) -> None:
-        self.failed[action.reference] += 1
+        if action.reason == BUSY:
+            self.is_refused = True
+        else:
+            self.failed[action.reference] += 1
 
     def send(self, source: Host, to: Address, sizes: list[int], *, once: bool = False) -> None:
-        """Have a host send so many messages of these sizes, signed."""
+        """Have a host send so many messages of these sizes, signed, once there is room for them."""
         first = len(self.sent) + 1
         payloads = [
             (first + place).to_bytes(4, "big") + bytes([place % 251]) * size
             for place, size in enumerate(sizes)
         ]
         self.sent.update(enumerate(payloads, first))
-        self.world.tell(source, SubmittedMany(first, to, payloads, not once, True))
+        self.is_refused = True
+        while self.is_refused:
+            self.is_refused = False
+            self.world.tell(source, SubmittedMany(first, to, payloads, not once, True))
+            if self.is_refused:
+                assert source.core.delivery.window.flying, "what is alone has room"
+                self.world.run(SECOND // 20)
 
     def judge(self) -> None:
         """Nothing strange, nothing twice, nothing out of order, and every end is known."""

@@ -13,7 +13,6 @@ from routing.bodies import Acknowledged, Unroutable
 from routing.events import Message, Proof
 from routing.inputs import StopRequested, SubmittedMany
 from routing.limits import SECOND, Limits
-from routing.lists import WINDOW_BYTES
 from routing.messages import (
     ACKNOWLEDGE,
     Address,
@@ -28,6 +27,7 @@ from routing.messages import (
     Signed,
     encode,
 )
+from routing.window import WINDOW_BYTES
 from tests.persons import Person, opened
 from tests.support import Said, Stage, Wire
 
@@ -194,7 +194,7 @@ def test_too_many_are_refused_as_one_and_there_is_word_when_there_is_room() -> N
     to, said = NodeAddress(stage.name), Said()
     for signed in first:
         said += one.routed(FAR.seal(MessageKind.ACKNOWLEDGED, to, Acknowledged(signed.id)))
-    assert said.of(Relieved) == [Relieved()] and not stage.core.lists.pressed
+    assert said.of(Relieved) == [Relieved()] and not stage.core.delivery.window.pressed
     assert len(sealed(submit(stage, reference=50), one, two)) == 1
 
 
@@ -223,7 +223,7 @@ def test_source_waits_for_acknowledgements_before_the_way_is_full() -> None:
         relieved.append(len(one.routed(told).of(Relieved)))
     assert relieved == [0, 0, 0, 1, 0, 0, 0, 0], "once half of it is free"
     assert submit(stage, many).of(Failed) == []
-    assert list(stage.core.lists.flying) == [ONE.name, FAR.name]
+    assert list(stage.core.delivery.window.flying) == [ONE.name, FAR.name]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_everything_survives_a_snapshot() -> None:
     other = Stage(0, first=True, limits=Limits.recommended().but(unacknowledged_max=1))
     other.core.restore(stage.core.snapshot())
     assert other.core.digest() == stage.core.digest()
-    lists = other.core.lists
-    assert lists.pressed and len(lists.unwatched) == 1
-    assert lists.flying == stage.core.lists.flying != {}
+    window = other.core.delivery.window
+    assert window.pressed and len(other.core.lists.unwatched) == 1
+    assert window.flying == stage.core.delivery.window.flying != {}
     assert [each.count for each in other.core.delivery.underway.values()] == [3]
