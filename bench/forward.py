@@ -20,7 +20,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 from typing import IO, Any
 
@@ -38,6 +39,7 @@ from routing.service.connection import Line
 
 __all__ = ["main"]
 
+CORES = os.sched_getaffinity(0)
 PAYLOAD = bytes(200)
 AT_ONCE = 256
 """Frames that A queues before it lets the loop run."""
@@ -62,6 +64,17 @@ def pin(core: int) -> None:
     """Keep to one core, if there is more than one."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+@contextmanager
+def unpinned() -> Iterator[None]:
+    """Start processes that choose their core themselves: they would inherit the one we keep to."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def core_of(node: Node) -> Core:
@@ -116,9 +129,10 @@ class Relay:
 
     def __init__(self, role: str, module: str = "bench.forward") -> None:
         command = [sys.executable, "-m", module, "--role", role]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        with unpinned():
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to: IO[str] = self._process.stdin
         self._from: IO[str] = self._process.stdout

@@ -28,7 +28,7 @@ from typing import Any
 
 import uvloop
 
-from bench.forward import AT_ONCE, PAYLOAD, core_of, counting, drive, pin, sealed
+from bench.forward import AT_ONCE, PAYLOAD, core_of, counting, drive, pin, sealed, unpinned
 from routing.blanking import blank_digest, blank_state
 from routing.config import Config
 from routing.core import Core, CoreConfig
@@ -137,11 +137,12 @@ class Relay:
     @classmethod
     async def start(cls) -> Relay:
         """Start it and wait until it listens."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.recorder", "--role", "relay"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        with unpinned():
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "bench.recorder", "--role", "relay"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         assert process.stdout is not None
         return cls(process, (await process.stdout.readline()).decode().strip())
 
